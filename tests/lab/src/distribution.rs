@@ -1,0 +1,103 @@
+//! The binaries and images of one pair of versions, in the user's cache: built once, found again by every later run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::lock::Lock;
+use crate::process::{command, run};
+use crate::step::step;
+use crate::versions::Module;
+use crate::{paths, template};
+
+pub struct Distribution {
+    pub kubernetes: String,
+    pub etcd: String,
+    pub dir: PathBuf,
+}
+
+impl Distribution {
+    pub fn bin(&self) -> PathBuf {
+        self.dir.join("bin")
+    }
+
+    /// containerd's folder with all images imported, from which each node's is made.
+    pub fn containerd(&self) -> PathBuf {
+        self.dir.join("containerd")
+    }
+}
+
+/// Finds a distribution in the cache, or builds what is missing of it.
+pub fn ensure(version: Option<&str>) -> Result<Distribution> {
+    let cache = paths::cache()?;
+    fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
+    let _lock = Lock::acquire(&cache.join("lock"))?;
+    let module = match version.map(|version| version.trim_start_matches('v')) {
+        Some(version) if version != Module::pinned()?.kubernetes => Module::derived(version, &cache)?,
+        _ => Module::pinned()?,
+    };
+    let distribution = Distribution {
+        dir: cache.join(format!("{}-{}", module.kubernetes, module.etcd)),
+        kubernetes: module.kubernetes.clone(),
+        etcd: module.etcd.clone(),
+    };
+    if !distribution.bin().exists() {
+        let what = format!("build Kubernetes {} and etcd {} (minutes, once)", module.kubernetes, module.etcd);
+        step(&what, || build(&module, &distribution))?;
+    }
+    if !distribution.containerd().exists() {
+        step("import images into the template (once)", || template::create(&distribution))?;
+    }
+    Ok(distribution)
+}
+
+/// Builds everything with one `go build`, beside its final place, and renames it there when it is whole.
+fn build(module: &Module, distribution: &Distribution) -> Result<()> {
+    let scratch = distribution.dir.join("build");
+    let bin = scratch.join("bin");
+    remove_if_there(&scratch)?;
+    fs::create_dir_all(&bin)?;
+    fs::write(scratch.join("go.mod"), &module.go_mod)?;
+    if let Some(go_sum) = module.go_sum {
+        fs::write(scratch.join("go.sum"), go_sum)?;
+    }
+    let mut go = command("go", ["build", "-trimpath"]);
+    // Without checksums of our own the module file may be completed; with them it must be right as it is.
+    go.arg(if module.go_sum.is_some() { "-mod=readonly" } else { "-mod=mod" });
+    go.args(["-ldflags", &linker_flags(&module.kubernetes), "-o"]).arg(&bin);
+    go.args(module.tools()).env("CGO_ENABLED", "0").current_dir(&scratch);
+    run(&mut go)?;
+    // Go names a binary after the last folder of its package.
+    fs::rename(bin.join("server"), bin.join("etcd")).context("the build made no etcd")?;
+    fs::rename(&bin, distribution.bin())?;
+    remove_if_there(&scratch)
+}
+
+/// Stamps the version: kubeadm and the version skew checks believe what is stamped.
+fn linker_flags(version: &str) -> String {
+    let mut numbers = version.split('.');
+    let (major, minor) = (numbers.next().unwrap_or("1"), numbers.next().unwrap_or("0"));
+    let stamps = [
+        ("gitVersion", format!("v{version}")),
+        ("gitMajor", major.to_owned()),
+        ("gitMinor", minor.to_owned()),
+        ("gitCommit", "0".repeat(40)),
+        ("gitTreeState", "clean".to_owned()),
+        ("buildDate", "1970-01-01T00:00:00Z".to_owned()),
+    ];
+    let mut flags = "-s -w".to_owned();
+    for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
+        for (name, value) in &stamps {
+            flags += &format!(" -X {package}.{name}={value}");
+        }
+    }
+    flags
+}
+
+pub fn remove_if_there(path: &Path) -> Result<()> {
+    if path.exists() {
+        fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
+}

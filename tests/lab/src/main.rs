@@ -1,0 +1,40 @@
+//! `lab`: a real kubeadm cluster on one machine. See README.md.
+
+mod balancer;
+mod cleanup;
+mod cli;
+mod clients;
+mod cluster;
+mod container;
+mod distribution;
+mod images;
+mod kubeadm;
+mod lock;
+mod machines;
+mod network;
+mod node;
+mod packages;
+mod paths;
+mod process;
+mod record;
+mod rootfs;
+mod snapshot;
+mod status;
+mod step;
+mod template;
+mod up;
+mod versions;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
