@@ -19,7 +19,7 @@ pub fn start() -> Result<()> {
     fs::create_dir_all(&dir).context("cannot create the balancer's folder")?;
     let config = dir.join("haproxy.cfg");
     fs::write(&config, configuration()).context("cannot write the balancer's configuration")?;
-    let mut haproxy = network::inside(paths::OUTER_NETNS, "haproxy");
+    let mut haproxy = network::inside(paths::name(), "haproxy");
     run(haproxy.args(["-D", "-p"]).arg(dir.join("haproxy.pid")).arg("-f").arg(config))
 }
 

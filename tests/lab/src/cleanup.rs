@@ -39,12 +39,12 @@ fn delete_containers() -> Result<()> {
 
 /// The balancer, and whatever was left running by `lab run`.
 fn kill_outer_network() -> Result<()> {
-    let Ok(pids) = output(&mut command("ip", ["netns", "pids", paths::OUTER_NETNS])) else {
+    let Ok(pids) = output(&mut command("ip", ["netns", "pids", paths::name()])) else {
         return Ok(());
     };
     pids.split_whitespace().for_each(kill);
     wait_until("the processes of the lab's network end", Duration::from_secs(10), || {
-        output(&mut command("ip", ["netns", "pids", paths::OUTER_NETNS])).is_ok_and(|pids| others(&pids) == 0)
+        output(&mut command("ip", ["netns", "pids", paths::name()])).is_ok_and(|pids| others(&pids) == 0)
     })
 }
 
@@ -90,7 +90,7 @@ fn control_groups() -> Result<Vec<std::path::PathBuf>> {
     let hierarchies = table.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         let (place, kind) = (words.nth(1)?, words.next()?);
-        kind.starts_with("cgroup").then(|| Path::new(place).join(paths::CGROUP))
+        kind.starts_with("cgroup").then(|| Path::new(place).join(paths::name()))
     });
     Ok(hierarchies.filter(|group| group.exists()).collect())
 }
@@ -114,7 +114,7 @@ fn delete_network_namespaces() -> Result<()> {
     };
     for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if name == paths::OUTER_NETNS || name.starts_with(paths::NODE_NETNS_PREFIX) {
+        if name == paths::name() || name.starts_with(&paths::node_netns("")) {
             output(&mut command("ip", ["netns", "del", &name]))?;
         }
     }

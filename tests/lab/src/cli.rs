@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::lock::Lock;
 use crate::node::Role;
+use crate::prober::{self, ProbeArgs};
 use crate::record::Record;
+use crate::restarts::{self, RestartsArgs};
 use crate::status::{self, Format};
 use crate::step::{for_all, step};
 use crate::up::{self, UpOptions};
@@ -77,6 +79,10 @@ enum Subcommands {
     JoinControlPlane { name: String },
     /// Start the in-cluster clients and a logger on every node, in namespace `lab`
     DeployClients,
+    /// Ask every API server all the time and report each request that fails, or summarise such a report
+    Probe(ProbeArgs),
+    /// Count how often each component of each node is started
+    Restarts(RestartsArgs),
 }
 
 #[derive(Args)]
@@ -114,6 +120,8 @@ impl Cli {
             Subcommands::JoinWorker { name } => alone(|| up::join_new_node(&name, Role::Worker))?,
             Subcommands::JoinControlPlane { name } => alone(|| up::join_new_node(&name, Role::ControlPlane))?,
             Subcommands::DeployClients => alone(clients::deploy)?,
+            Subcommands::Probe(arguments) => return prober::run(&arguments),
+            Subcommands::Restarts(arguments) => return restarts::run(&arguments),
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -121,12 +129,12 @@ impl Cli {
 
 /// For commands that change the lab.
 fn alone(work: impl FnOnce() -> Result<()>) -> Result<()> {
-    let _lock = Lock::acquire(Path::new(paths::LOCK))?;
+    let _lock = Lock::acquire(&paths::lock())?;
     work()
 }
 
 fn down() -> Result<()> {
-    let lock = Lock::acquire(Path::new(paths::LOCK))?;
+    let lock = Lock::acquire(&paths::lock())?;
     step("remove the lab", cleanup::everything)?;
     lock.remove()
 }

@@ -26,7 +26,7 @@ pub fn outside(record: &Record, program: &str) -> Command {
         search.push(":");
         search.push(path);
     }
-    let mut command = network::inside(paths::OUTER_NETNS, program);
+    let mut command = network::inside(paths::name(), program);
     command.env("PATH", search).env("KUBECONFIG", paths::kubeconfig());
     command
 }

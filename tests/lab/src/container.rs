@@ -124,7 +124,7 @@ fn configuration(node: &Node) -> Result<Value> {
                 { "type": "pid" }, { "type": "mount" }, { "type": "uts" }, { "type": "ipc" }, { "type": "cgroup" },
                 { "type": "network", "path": format!("/run/netns/{}", node.netns()) },
             ],
-            "cgroupsPath": format!("/{}/{}", paths::CGROUP, node.name),
+            "cgroupsPath": format!("/{}/{}", paths::name(), node.name),
             "resources": { "devices": [{ "allow": true, "access": "rwm" }] },
             // Volumes that the kubelet mounts must reach the pods.
             "rootfsPropagation": "shared",

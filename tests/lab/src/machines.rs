@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::container;
+use crate::distribution::remove_if_there;
 use crate::node::Node;
 use crate::record::Record;
 use crate::{images, rootfs, template};
@@ -29,7 +30,13 @@ pub fn detach(node: &Node) -> Result<()> {
 }
 
 /// The opposite of `detach`, with the files of another time.
-pub fn attach(node: &Node, bin: &Path, upper: &Path) -> Result<()> {
-    rootfs::attach(node, bin, Some(upper))?;
+pub fn attach(node: &Node, bin: &Path, kept: &Path) -> Result<()> {
+    rootfs::attach(node, bin, Some(kept))?;
     container::power_on(node)
+}
+
+/// Throws a node away.
+pub fn remove(node: &Node) -> Result<()> {
+    detach(node)?;
+    remove_if_there(&node.dir())
 }

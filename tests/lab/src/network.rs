@@ -6,17 +6,17 @@
 use anyhow::Result;
 
 use crate::node::{GATEWAY, Node};
-use crate::paths::OUTER_NETNS;
+use crate::paths;
 use crate::process::{command, output_with_input, run, succeeds};
 
 pub fn create_outer() -> Result<()> {
-    run(&mut command("ip", ["netns", "add", OUTER_NETNS]))?;
+    run(&mut command("ip", ["netns", "add", paths::name()]))?;
     // Before the bridge exists, because a new device copies `default`. Without this the bridge tells every node to send pod
     // traffic past it, to neighbours that have no such route.
     let sysctls = ["net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0", "net.ipv4.ip_forward=1"];
-    run(inside(OUTER_NETNS, "sysctl").arg("-qw").args(sysctls))?;
+    run(inside(paths::name(), "sysctl").arg("-qw").args(sysctls))?;
     batch(
-        OUTER_NETNS,
+        paths::name(),
         &format!("link set lo up\nlink add br0 type bridge\naddr add {GATEWAY}/24 dev br0\nlink set br0 up\n"),
     )
 }
@@ -27,7 +27,7 @@ pub fn connect(node: &Node) -> Result<()> {
     let (netns, cable) = (node.netns(), node.cable());
     run(&mut command("ip", ["netns", "add", &netns]))?;
     batch(
-        OUTER_NETNS,
+        paths::name(),
         &format!(
             "link add {cable} type veth peer name eth0 netns {netns}\nlink set {cable} master br0 up\nroute replace {} via {}\n",
             node.pod_subnet(),
@@ -42,7 +42,7 @@ pub fn connect(node: &Node) -> Result<()> {
 
 /// Pulls the cable: peers see silence, as from a machine without power, and no reset.
 pub fn pull_cable(node: &Node) {
-    succeeds(&mut command("ip", ["-n", OUTER_NETNS, "link", "del", &node.cable()]));
+    succeeds(&mut command("ip", ["-n", paths::name(), "link", "del", &node.cable()]));
 }
 
 pub fn disconnect(node: &Node) {

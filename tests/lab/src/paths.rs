@@ -1,32 +1,49 @@
 //! Where the lab keeps things on the machine. Everything outside the cache goes with `lab down`.
+//!
+//! All names begin with the name of the lab, so that several can be up at the same time, each in a network of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
-/// The lab's own network, in which the balancer, the prober, certctl and kubectl run.
-pub const OUTER_NETNS: &str = "certctl-lab";
-/// The prefix of the network namespace of each node.
-pub const NODE_NETNS_PREFIX: &str = "certctl-lab-";
-/// The parent of the nodes' control groups, in every hierarchy.
-pub const CGROUP: &str = "certctl-lab";
-/// Guards against two lab commands that both change the lab.
-pub const LOCK: &str = "/run/certctl-lab.lock";
+/// Names another lab than the usual one.
+const NAME_VARIABLE: &str = "CERTCTL_LAB_NAME";
+const USUAL_NAME: &str = "certctl-lab";
 
-const STATE: &str = "/var/lib/certctl-lab";
-const RUNC_ROOT: &str = "/run/certctl-lab/runc";
+/// The lab's name; also of its outer network namespace, in which the balancer, the prober, certctl and kubectl run, and of
+/// the parent of the nodes' control groups, in every hierarchy.
+pub fn name() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let given = std::env::var(NAME_VARIABLE).ok();
+        // The name becomes part of paths that are deleted: nothing but a plain word will do.
+        let plain = |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        given.filter(plain).unwrap_or_else(|| USUAL_NAME.to_owned())
+    })
+}
+
+/// The network namespace of a node. The dot keeps lab `a` from owning what lab `a-b` made.
+pub fn node_netns(node: &str) -> String {
+    format!("{}.{node}", name())
+}
+
+/// Guards against two commands that both change the lab.
+pub fn lock() -> PathBuf {
+    Path::new("/run").join(format!("{}.lock", name()))
+}
 
 /// On a disk, because containerd refuses to keep its overlays on a tmpfs-backed overlay.
 pub fn state() -> PathBuf {
-    PathBuf::from(STATE)
+    Path::new("/var/lib").join(name())
 }
 
 pub fn run_dir() -> PathBuf {
-    PathBuf::from("/run/certctl-lab")
+    Path::new("/run").join(name())
 }
 
 pub fn runc_root() -> PathBuf {
-    PathBuf::from(RUNC_ROOT)
+    run_dir().join("runc")
 }
 
 pub fn kubeconfig() -> PathBuf {
@@ -49,7 +66,10 @@ pub fn balancer() -> PathBuf {
 pub fn cache() -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()) {
         Some(dir) => PathBuf::from(dir),
-        None => PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache"),
+        None => {
+            let home = std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?;
+            PathBuf::from(home).join(".cache")
+        }
     };
     Ok(base.join("certctl-lab"))
 }

@@ -11,7 +11,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 
-use crate::node::{DISKS, GATEWAY, Node};
+use crate::node::{DISKS, ETCD, GATEWAY, Node};
 use crate::paths;
 use crate::process::{command, run};
 
@@ -32,7 +32,7 @@ const FILES: [(&str, &str); 9] = [
 const EMPTIED: [&str; 1] = ["etc/fstab"];
 
 /// Units that would touch the machine itself, which the node shares its kernel with, or wait for hardware.
-const MASKED: [&str; 18] = [
+const MASKED: [&str; 21] = [
     "dev-hugepages.mount",
     "proc-sys-fs-binfmt_misc.automount",
     "sys-fs-fuse-connections.mount",
@@ -43,7 +43,9 @@ const MASKED: [&str; 18] = [
     "systemd-hwdb-update.service",
     "systemd-modules-load.service",
     "systemd-networkd.service",
+    "modprobe@.service",
     "systemd-random-seed.service",
+    "systemd-remount-fs.service",
     "systemd-resolved.service",
     "systemd-sysctl.service",
     "systemd-timesyncd.service",
@@ -51,6 +53,7 @@ const MASKED: [&str; 18] = [
     "systemd-udevd.service",
     "systemd-udevd-control.socket",
     "systemd-udevd-kernel.socket",
+    "timers.target",
 ];
 
 /// The lab's binaries in a node, reachable under the names that kubeadm's packages give them.
@@ -65,7 +68,8 @@ pub fn prepare_state() -> Result<()> {
     mount_change(&state, MountPropagationFlags::PRIVATE).context("cannot make the state folder private")
 }
 
-/// Mounts a node's root: an empty layer over the machine's root, or a kept one. The node's `disk` must be there already.
+/// Mounts a node's root: an empty layer over the machine's root, or what a snapshot kept of it. The node's `disk` must be
+/// there already.
 pub fn attach(node: &Node, bin: &Path, kept: Option<&Path>) -> Result<()> {
     let (memory, root) = (node.memory(), node.root());
     for dir in [&memory, &root] {
@@ -73,7 +77,7 @@ pub fn attach(node: &Node, bin: &Path, kept: Option<&Path>) -> Result<()> {
     }
     mount("tmpfs", &memory, "tmpfs", MountFlags::empty(), Some(c"mode=0755")).context("cannot mount a tmpfs")?;
     if let Some(kept) = kept {
-        run(command("cp", ["-a"]).args([kept, &node.upper()]))?;
+        run(command("cp", ["-a"]).args([kept.join("upper"), kept.join(ETCD.0)]).arg(&memory))?;
     }
     let work = memory.join("work");
     for dir in [&node.upper(), &work] {
@@ -83,6 +87,7 @@ pub fn attach(node: &Node, bin: &Path, kept: Option<&Path>) -> Result<()> {
     for (disk, place) in DISKS {
         bind(&node.disk().join(disk), &root.join(place))?;
     }
+    bind(&node.etcd(), &root.join(ETCD.1))?;
     bind(bin, &root.join(BIN))
 }
 

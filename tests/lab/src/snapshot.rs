@@ -50,7 +50,7 @@ pub fn restore(name: &str) -> Result<()> {
     step("put the nodes' files back and turn all nodes on", || {
         for_all(&record.nodes, |node| {
             bring_back(node, &dir)?;
-            machines::attach(node, &record.bin(), &dir.join(&node.name).join("upper"))
+            machines::attach(node, &record.bin(), &dir.join(&node.name))
         })
     })?;
     wait(&record, &since)
@@ -65,7 +65,7 @@ fn keep(node: &Node, dir: &Path) -> Result<()> {
     let to = dir.join(&node.name);
     fs::create_dir_all(&to)?;
     copy_disks(&node.disk(), &to)?;
-    run(command("cp", ["-a"]).args([node.upper(), to.join("upper")]))
+    run(command("cp", ["-a"]).args([node.upper(), node.etcd(), to]))
 }
 
 fn bring_back(node: &Node, dir: &Path) -> Result<()> {

@@ -89,6 +89,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn privatise(dir: &Path, which: &[&str]) -> Result<()> {
-    let replace = r#"for file; do cp -a "$file" "$file.lab" && mv "$file.lab" "$file" || exit 1; done"#;
+    // Renaming onto a file that is there would make ext4 write the new one to the disk at once, and wait for it.
+    let replace = r#"for file; do mv "$file" "$file.lab" && cp -a "$file.lab" "$file" && rm "$file.lab" || exit 1; done"#;
     run(command("find", [dir]).args(["-type", "f"]).args(which).args(["-exec", "sh", "-c", replace, "sh", "{}", "+"]))
 }

@@ -10,7 +10,7 @@ use crate::kubeadm::{self, PkiOptions};
 use crate::node::{Node, Role};
 use crate::record::Record;
 use crate::step::{for_all, report, step};
-use crate::{balancer, cleanup, cluster, distribution, machines, network, packages, paths, rootfs};
+use crate::{balancer, cleanup, cluster, distribution, kernel, machines, network, packages, paths, rootfs};
 
 const READY_LIMIT: Duration = Duration::from_secs(180);
 
@@ -38,6 +38,7 @@ pub fn up(options: &UpOptions) -> Result<()> {
         distribution: distribution.dir,
         nodes: planned_nodes(options)?,
     };
+    kernel::raise_limits()?;
     step("network and balancer", || {
         rootfs::prepare_state()?;
         record.save()?;
@@ -85,9 +86,13 @@ fn planned_nodes(options: &UpOptions) -> Result<Vec<Node>> {
 pub fn add_node(name: &str, role: Role) -> Result<Node> {
     let mut record = Record::load()?;
     let node = Node::allocate(name, role, &record.nodes)?;
+    let created = step(&format!("turn {name} on"), || machines::create(std::slice::from_ref(&node), &record));
+    if let Err(error) = created {
+        machines::remove(&node)?;
+        return Err(error);
+    }
     record.nodes.push(node.clone());
     record.save()?;
-    step(&format!("turn {name} on"), || machines::create(std::slice::from_ref(&node), &record))?;
     Ok(node)
 }
 
