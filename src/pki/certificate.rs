@@ -1,0 +1,407 @@
+//! An X.509 certificate (RFC 5280), owned, read once.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::SectionKind;
+use x509_cert::der::asn1::{ObjectIdentifier, OctetString};
+use x509_cert::ext::Extension;
+use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
+use x509_parser::public_key::PublicKey;
+
+use super::{CaId, KeyAlgorithm, PkiError, names, pem};
+
+/// A certificate. Equal when the DER is. Cheap to clone.
+#[derive(Clone)]
+pub struct Certificate(Arc<Inner>);
+
+struct Inner {
+    der: Vec<u8>,
+    subject: String,
+    subject_der: Vec<u8>,
+    issuer: String,
+    issuer_der: Vec<u8>,
+    common_name: Option<String>,
+    organizations: Vec<String>,
+    serial_hex: String,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    spki: Vec<u8>,
+    key_description: String,
+    key_algorithm: Option<KeyAlgorithm>,
+    extensions: Vec<Extension>,
+    details: Details,
+}
+
+/// What the extensions say.
+#[derive(Default)]
+struct Details {
+    dns_names: Vec<String>,
+    ip_addresses: Vec<IpAddr>,
+    is_ca: bool,
+    client_auth: bool,
+    server_auth: bool,
+    subject_key_id: Option<Vec<u8>>,
+    authority_key_id: Option<Vec<u8>>,
+}
+
+impl Certificate {
+    /// Reads one DER certificate and nothing after it.
+    ///
+    /// # Errors
+    /// [`PkiError::Certificate`].
+    pub fn from_der(der: &[u8]) -> Result<Self, PkiError> {
+        let unreadable = |reason: String| PkiError::Certificate { reason };
+        let (rest, parsed) = X509Certificate::from_der(der).map_err(|error| unreadable(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(unreadable(format!("{} bytes follow it", rest.len())));
+        }
+        Ok(Self(Arc::new(read(der, &parsed)?)))
+    }
+
+    /// Every certificate of a PEM file, in order; other blocks (keys, parameters) are skipped.
+    ///
+    /// # Errors
+    /// The first broken block, by number; [`PkiError::NoCertificate`] when there is none.
+    pub fn all_from_pem(pem: &[u8]) -> Result<Vec<Self>, PkiError> {
+        let found: Vec<Self> = Self::each_from_pem(pem).into_iter().collect::<Result<_, _>>()?;
+        if found.is_empty() { Err(PkiError::NoCertificate) } else { Ok(found) }
+    }
+
+    /// Every CERTIFICATE block of a file, readable or not: one broken block hides nothing.
+    #[must_use]
+    pub fn each_from_pem(pem: &[u8]) -> Vec<Result<Self, PkiError>> {
+        let blocks = pem::blocks(pem).into_iter().filter(|block| block.label == "CERTIFICATE");
+        blocks.filter_map(|block| Self::from_block(&block).transpose()).collect()
+    }
+
+    /// The first CERTIFICATE block: the leaf of a chain, the active signer of a bundle.
+    ///
+    /// # Errors
+    /// That block is broken, or there is none.
+    pub fn first_from_pem(pem: &[u8]) -> Result<Self, PkiError> {
+        Self::each_from_pem(pem).into_iter().next().unwrap_or(Err(PkiError::NoCertificate))
+    }
+
+    fn from_block(block: &pem::Block<'_>) -> Result<Option<Self>, PkiError> {
+        let Some((SectionKind::Certificate, der)) = block.decode()? else { return Ok(None) };
+        let named = |error: PkiError| PkiError::PemBlock { block: block.number, reason: error.to_string() };
+        Self::from_der(&der).map(Some).map_err(named)
+    }
+
+    /// PEM as kubeadm writes it: 64 columns, LF.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        pem::encode("CERTIFICATE", &self.0.der)
+    }
+
+    /// The DER bytes.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.0.der
+    }
+
+    /// The DER bytes as rustls wants them.
+    #[must_use]
+    pub fn rustls_der(&self) -> CertificateDer<'static> {
+        CertificateDer::from(self.0.der.clone())
+    }
+
+    /// Subject as Go prints it, for example `CN=kubernetes-admin,O=kubeadm:cluster-admins`.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        self.0.subject.clone()
+    }
+
+    /// Subject, DER of the Name.
+    #[must_use]
+    pub fn subject_der(&self) -> &[u8] {
+        &self.0.subject_der
+    }
+
+    /// Issuer as Go prints it.
+    #[must_use]
+    pub fn issuer_subject(&self) -> String {
+        self.0.issuer.clone()
+    }
+
+    /// Issuer, DER of the Name.
+    #[must_use]
+    pub fn issuer_der(&self) -> &[u8] {
+        &self.0.issuer_der
+    }
+
+    /// The last CN of the subject (Go takes the last): the user name to Kubernetes.
+    #[must_use]
+    pub fn common_name(&self) -> Option<&str> {
+        self.0.common_name.as_deref()
+    }
+
+    /// Every O of the subject in order: the groups to Kubernetes.
+    #[must_use]
+    pub fn organizations(&self) -> &[String] {
+        &self.0.organizations
+    }
+
+    /// Serial number, lower-case hex without leading zero bytes.
+    #[must_use]
+    pub fn serial_hex(&self) -> String {
+        self.0.serial_hex.clone()
+    }
+
+    /// First second of validity.
+    #[must_use]
+    pub fn not_before(&self) -> Timestamp {
+        self.0.not_before
+    }
+
+    /// Last second of validity. RFC 5280's "no expiry" (99991231235959Z) becomes [`Timestamp::MAX`].
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.0.not_after
+    }
+
+    /// True when `now` lies within the validity, both ends included.
+    #[must_use]
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.0.not_before <= now && now.as_second() <= self.0.not_after.as_second()
+    }
+
+    /// DNS names of the subject alternative name.
+    #[must_use]
+    pub fn dns_names(&self) -> &[String] {
+        &self.0.details.dns_names
+    }
+
+    /// Addresses of the subject alternative name.
+    #[must_use]
+    pub fn ip_addresses(&self) -> Vec<IpAddr> {
+        self.0.details.ip_addresses.clone()
+    }
+
+    /// True when basic constraints say CA.
+    #[must_use]
+    pub fn is_ca(&self) -> bool {
+        self.0.details.is_ca
+    }
+
+    /// True when its own key signed it.
+    #[must_use]
+    pub fn is_self_signed(&self) -> bool {
+        self.signed_by(self)
+    }
+
+    /// True when extended key usage allows TLS clients (an absent extension allows everything).
+    #[must_use]
+    pub fn client_auth(&self) -> bool {
+        self.0.details.client_auth
+    }
+
+    /// True when extended key usage allows TLS servers (an absent extension allows everything).
+    #[must_use]
+    pub fn server_auth(&self) -> bool {
+        self.0.details.server_auth
+    }
+
+    /// Subject key identifier.
+    #[must_use]
+    pub fn subject_key_id(&self) -> Option<&[u8]> {
+        self.0.details.subject_key_id.as_deref()
+    }
+
+    /// keyIdentifier of the authority key identifier.
+    #[must_use]
+    pub fn authority_key_id(&self) -> Option<&[u8]> {
+        self.0.details.authority_key_id.as_deref()
+    }
+
+    /// Identity of its key. Of a CA: who it is, whichever certificate it stands in.
+    #[must_use]
+    pub fn ca_id(&self) -> CaId {
+        CaId::from_hash(digest::digest(&digest::SHA256, &self.0.spki).as_ref())
+    }
+
+    /// SHA-256 of the DER, lower-case hex.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        names::hex(digest::digest(&digest::SHA256, &self.0.der).as_ref())
+    }
+
+    /// SubjectPublicKeyInfo, DER.
+    #[must_use]
+    pub fn spki_der(&self) -> &[u8] {
+        &self.0.spki
+    }
+
+    /// Kind of its key when it is one we can make.
+    #[must_use]
+    pub fn key_algorithm(&self) -> Option<KeyAlgorithm> {
+        self.0.key_algorithm
+    }
+
+    /// Kind of its key in words, for any key: `RSA-8192`, `EC 1.3.132.0.10`, an OID.
+    #[must_use]
+    pub fn key_description(&self) -> String {
+        self.0.key_description.clone()
+    }
+
+    /// Every extension with its exact bytes, in order.
+    pub(super) fn extensions(&self) -> &[Extension] {
+        &self.0.extensions
+    }
+
+    /// True when `issuer` is named as issuer and its key made the signature. Validity and CA flag are not looked at.
+    #[must_use]
+    pub fn signed_by(&self, issuer: &Self) -> bool {
+        if self.0.issuer_der != issuer.0.subject_der {
+            return false;
+        }
+        let Ok((_, parsed)) = X509Certificate::from_der(&self.0.der) else { return false };
+        let issuer_der = issuer.rustls_der();
+        let Ok(issuer) = webpki::EndEntityCert::try_from(&issuer_der) else { return false };
+        let algorithm = algorithm_content(&self.0.der);
+        webpki::ALL_VERIFICATION_ALGS.iter().any(|candidate| {
+            algorithm.as_deref() == Some(candidate.signature_alg_id().as_ref())
+                && issuer
+                    .verify_signature(*candidate, parsed.tbs_certificate.as_ref(), parsed.signature_value.data.as_ref())
+                    .is_ok()
+        })
+    }
+}
+
+/// Content of signatureAlgorithm, without its SEQUENCE header: the form in which webpki names algorithms.
+fn algorithm_content(der: &[u8]) -> Option<Vec<u8>> {
+    use x509_cert::der::asn1::AnyRef;
+    use x509_cert::der::Decode as _;
+    let algorithm = AnyRef::from_der(der).ok()?.sequence(|fields| {
+        let _body = AnyRef::decode(fields)?;
+        let algorithm = AnyRef::decode(fields)?;
+        let _signature = AnyRef::decode(fields)?;
+        Ok::<_, x509_cert::der::Error>(algorithm.value().to_vec())
+    });
+    algorithm.ok()
+}
+
+fn read(der: &[u8], parsed: &X509Certificate<'_>) -> Result<Inner, PkiError> {
+    let subject = parsed.subject();
+    let spki = parsed.public_key();
+    let (key_description, key_algorithm) = describe_key(spki);
+    Ok(Inner {
+        der: der.to_vec(),
+        subject: names::display(subject),
+        subject_der: subject.as_raw().to_vec(),
+        issuer: names::display(parsed.issuer()),
+        issuer_der: parsed.issuer().as_raw().to_vec(),
+        common_name: subject.iter_common_name().last().and_then(names::text),
+        organizations: subject.iter_organization().filter_map(names::text).collect(),
+        serial_hex: serial_hex(parsed.raw_serial()),
+        not_before: timestamp(parsed.validity().not_before.timestamp()),
+        not_after: timestamp(parsed.validity().not_after.timestamp()),
+        spki: spki.raw.to_vec(),
+        key_description,
+        key_algorithm,
+        extensions: raw_extensions(parsed)?,
+        details: read_details(parsed),
+    })
+}
+
+/// jiff's calendar ends a day before X.509's; what lies beyond is its end.
+fn timestamp(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap_or(if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+fn serial_hex(bytes: &[u8]) -> String {
+    let first = bytes.iter().position(|&byte| byte != 0).unwrap_or(bytes.len().saturating_sub(1));
+    names::hex(bytes.get(first..).unwrap_or_default())
+}
+
+fn raw_extensions(parsed: &X509Certificate<'_>) -> Result<Vec<Extension>, PkiError> {
+    let unreadable = |reason: String| PkiError::Certificate { reason };
+    let copy = |extension: &x509_parser::prelude::X509Extension<'_>| {
+        let extn_id = ObjectIdentifier::from_bytes(extension.oid.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
+        let extn_value = OctetString::new(extension.value).map_err(|error| unreadable(error.to_string()))?;
+        Ok(Extension { extn_id, critical: extension.critical, extn_value })
+    };
+    parsed.extensions().iter().map(copy).collect()
+}
+
+fn read_details(parsed: &X509Certificate<'_>) -> Details {
+    let mut details = Details { client_auth: true, server_auth: true, ..Details::default() };
+    for extension in parsed.extensions() {
+        match extension.parsed_extension() {
+            ParsedExtension::BasicConstraints(constraints) => details.is_ca = constraints.ca,
+            ParsedExtension::ExtendedKeyUsage(usage) => {
+                details.client_auth = usage.any || usage.client_auth;
+                details.server_auth = usage.any || usage.server_auth;
+            }
+            ParsedExtension::SubjectKeyIdentifier(id) => details.subject_key_id = Some(id.0.to_vec()),
+            ParsedExtension::AuthorityKeyIdentifier(id) => {
+                details.authority_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());
+            }
+            ParsedExtension::SubjectAlternativeName(names) => names.general_names.iter().for_each(|name| details.add(name)),
+            _ => {}
+        }
+    }
+    details
+}
+
+impl Details {
+    fn add(&mut self, name: &GeneralName<'_>) {
+        match name {
+            GeneralName::DNSName(dns) => self.dns_names.push((*dns).to_owned()),
+            GeneralName::IPAddress(bytes) => self.ip_addresses.extend(address(bytes)),
+            _ => {}
+        }
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+fn describe_key(spki: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> (String, Option<KeyAlgorithm>) {
+    let oid = spki.algorithm.algorithm.to_id_string();
+    let name = match (oid.as_str(), spki.parsed()) {
+        (_, Ok(PublicKey::RSA(key))) => format!("RSA-{}", key.key_size()),
+        ("1.2.840.10045.2.1", _) => {
+            let curve = spki.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok()).map(|oid| oid.to_id_string());
+            match curve.as_deref() {
+                Some("1.2.840.10045.3.1.7") => "ECDSA-P256".into(),
+                Some("1.3.132.0.34") => "ECDSA-P384".into(),
+                Some("1.3.132.0.35") => "ECDSA-P521".into(),
+                Some(other) => format!("EC {other}"),
+                None => "EC with explicit parameters".into(),
+            }
+        }
+        ("1.3.101.112", _) => "Ed25519".into(),
+        _ => oid,
+    };
+    let algorithm = name.parse().ok();
+    (name, algorithm)
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({}, serial {})", self.0.subject, self.0.serial_hex)
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.der == other.0.der
+    }
+}
+
+impl Eq for Certificate {}
+
+impl Hash for Certificate {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.der.hash(state);
+    }
+}

@@ -1,0 +1,91 @@
+//! PEM (RFC 7468) in and out: block by block, so that one broken block hides no other.
+
+use rustls_pki_types::pem::{PemObject, SectionKind};
+
+use super::PkiError;
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+
+/// One `-----BEGIN` and what follows it up to the next.
+pub(super) struct Block<'a> {
+    /// Position in the file, from 1.
+    pub(super) number: usize,
+    /// What stands between `-----BEGIN ` and the dashes.
+    pub(super) label: &'a str,
+    text: &'a [u8],
+}
+
+impl Block<'_> {
+    /// The bytes inside; `None` for a label that is of no interest here (EC PARAMETERS, text).
+    ///
+    /// # Errors
+    /// Base64 or armour that cannot be read.
+    pub(super) fn decode(&self) -> Result<Option<(SectionKind, Vec<u8>)>, PkiError> {
+        match <(SectionKind, Vec<u8>)>::pem_slice_iter(self.text).next() {
+            None => Ok(None),
+            Some(Ok(section)) => Ok(Some(section)),
+            Some(Err(error)) => Err(PkiError::PemBlock { block: self.number, reason: describe(&error) }),
+        }
+    }
+
+    /// True for OpenSSL's old way to encrypt a key (RFC 1421 headers inside the block).
+    pub(super) fn has_encryption_header(&self) -> bool {
+        self.text.windows(b"Proc-Type: 4,ENCRYPTED".len()).any(|window| window == b"Proc-Type: 4,ENCRYPTED")
+    }
+}
+
+/// Cuts a file where a block begins. The parser below would join an unfinished block with the next one.
+pub(super) fn blocks(pem: &[u8]) -> Vec<Block<'_>> {
+    let starts: Vec<usize> = (0..pem.len()).filter(|&at| is_start(pem, at)).collect();
+    let ends = starts.iter().skip(1).copied().chain([pem.len()]);
+    let pieces = starts.iter().zip(ends).enumerate();
+    pieces
+        .filter_map(|(index, (&start, end))| {
+            let text = pem.get(start..end)?;
+            Some(Block { number: index + 1, label: label(text), text })
+        })
+        .collect()
+}
+
+fn is_start(pem: &[u8], at: usize) -> bool {
+    let at_line_start = at == 0 || matches!(pem.get(at - 1), Some(b'\n' | b'\r'));
+    at_line_start && pem.get(at..).is_some_and(|rest| rest.starts_with(BEGIN))
+}
+
+fn label(text: &[u8]) -> &str {
+    let rest = text.get(BEGIN.len()..).unwrap_or_default();
+    let line = rest.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    std::str::from_utf8(line).unwrap_or_default().trim_end().trim_end_matches('-')
+}
+
+fn describe(error: &rustls_pki_types::pem::Error) -> String {
+    use rustls_pki_types::pem::Error;
+    match error {
+        Error::MissingSectionEnd { .. } => "its END line is missing".into(),
+        Error::IllegalSectionStart { .. } => "its BEGIN line is malformed".into(),
+        Error::Base64Decode(_) => "its content is not base64".into(),
+        _ => "it cannot be decoded".into(),
+    }
+}
+
+/// Writes a block as Go's `encoding/pem` does: 64 columns, LF.
+pub(super) fn encode(label: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let body = zeroize::Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(der));
+    // One allocation of the final size: a String that grows would leave copies of a key behind.
+    let mut text = String::with_capacity(body.len() + body.len() / 64 + 2 * label.len() + 40);
+    text.push_str("-----BEGIN ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        let (line, tail) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = tail;
+    }
+    text.push_str("-----END ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    text
+}
