@@ -3,5 +3,7 @@
 //! The map, top down (a module imports only what stands below it; `tests/architecture.rs` checks it):
 //! `cli` → `commands`, `agent` → `engine`, `ui` → `node`, `cluster`, `probe` → `rotation` → `plan` → `pki`.
 
+pub mod node;
 pub mod pki;
 pub mod plan;
+pub mod probe;

@@ -1,0 +1,295 @@
+//! One match from an operation of a plan to the calls that bring it about; each may be repeated after a crash.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use futures::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+
+use super::authorities::{Authorities, read_key};
+use super::error::{BoxError, NodeError};
+use super::layout::{CA_CERT, CA_KEY, KUBELET_CLIENT, SIGNER};
+use super::loaded::History;
+use super::observe::Node;
+use super::row::issuer_of;
+use super::systemd::KUBELET;
+use super::{atomic, journal, manifest};
+use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, Kubeconfig, PrivateKey, certificate_request};
+use crate::plan::{Component, Conf, Leaf, Op};
+
+/// kubeadm's lifetime of leaves (`constants.CertificateValidityPeriod`), and the longest that certctl gives by itself.
+const ONE_YEAR: SignedDuration = SignedDuration::from_hours(8760);
+
+/// What an operation needs from the cluster, which this module must not know.
+pub struct Callbacks {
+    /// Called as soon as the old container of a component is gone: the place to release its leader Lease. It only makes things
+    /// faster, so it returns nothing.
+    pub component_gone: Box<dyn Fn(Component) -> BoxFuture<'static, ()> + Send + Sync>,
+    /// Called when the new container runs; returns when the component says that it is healthy.
+    pub component_ready: Box<dyn Fn(Component) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>,
+    /// Takes a PEM certificate request for the kubelet and returns the PEM certificate (CSR API, signer
+    /// `kubernetes.io/kube-apiserver-client-kubelet`, asked with the kubelet's own certificate).
+    pub sign_kubelet_client: Box<dyn Fn(String) -> BoxFuture<'static, Result<String, BoxError>> + Send + Sync>,
+}
+
+/// What operations work with.
+pub struct ApplyContext<'a> {
+    /// The machine.
+    pub node: &'a Node,
+    /// CA certificates, crosses and keys.
+    pub authorities: &'a Authorities,
+    /// Name of the rotation: the folder of back-ups, and the journal's column.
+    pub rotation: &'a str,
+    /// Lifetime of what is issued; `None`: as long as the certificate that it replaces had, at most 8760 h.
+    pub validity: Option<SignedDuration>,
+    /// The present.
+    pub now: Timestamp,
+    /// The cluster's part.
+    pub callbacks: &'a Callbacks,
+}
+
+/// Brings one operation about. A second time it changes nothing, except that restarts restart again.
+///
+/// # Errors
+/// The first failing call. Files are then each in their old or new version, and the same call may be made again.
+pub async fn apply(op: &Op, context: &ApplyContext<'_>) -> Result<(), NodeError> {
+    let text = op.to_string();
+    let note = |event: &str, problem: Option<&str>| {
+        journal::note(context.node.layout(), context.now, context.rotation, event, &text, problem)
+    };
+    note("begin", None)?;
+    let result = match op {
+        Op::RestartKubelet => context.node.systemd().restart(KUBELET).await.map(|_| ()),
+        Op::RestartStaticPod { component, own_signer, during } => restart(*component, *own_signer, during, context).await,
+        Op::ReissueKubeletClient(issuer) => kubelet_client(issuer, context).await,
+        write => files(write, context),
+    };
+    match result {
+        Ok(()) => note("done", None),
+        Err(error) => {
+            note("failed", Some(&error.to_string()))?;
+            Err(error)
+        }
+    }
+}
+
+async fn restart(
+    component: Component,
+    own_signer: Option<bool>,
+    during: &[Op],
+    context: &ApplyContext<'_>,
+) -> Result<(), NodeError> {
+    let while_away = async || {
+        let gone = (context.callbacks.component_gone)(component);
+        let writes = async { during.iter().try_for_each(|op| files(op, context)) };
+        let ((), written) = tokio::join!(gone, writes);
+        written
+    };
+    let edit = |yaml: &str| own_signer.map_or_else(|| Ok(yaml.to_owned()), |own| manifest::with_kcm_signer(yaml, own));
+    let place = context.node.layout().manifest(component);
+    if place.exists() {
+        back_up(&place, context)?;
+    }
+    // Two restarts within one second must differ too: the pod's UID is a hash of the content.
+    let stamp = context.now.to_string();
+    context.node.static_pods().restart(component, &stamp, while_away, edit).await?;
+    (context.callbacks.component_ready)(component)
+        .await
+        .map_err(|source| NodeError::Callback { what: format!("{} has started but is not healthy", component.name()), source })
+}
+
+/// The operations that only write files.
+fn files(op: &Op, context: &ApplyContext<'_>) -> Result<(), NodeError> {
+    match op {
+        Op::WriteBundle(cas) => {
+            let certificates = all(cas, context)?;
+            replace(CA_CERT, pem(certificates.into_iter()).as_bytes(), atomic::PUBLIC, context)
+        }
+        Op::WriteSigner(ca) => {
+            let authority = context.authorities.authority(ca)?;
+            let mut pair = zeroize::Zeroizing::new(authority.certificate().to_pem());
+            pair.push_str(&authority.key().to_pem());
+            replace(SIGNER, pair.as_bytes(), atomic::SECRET, context)
+        }
+        Op::RemoveSigner => remove_signer(context),
+        Op::WriteCaKey(ca) => {
+            // The key that is replaced must stand in certctl's folder first: it may be the only copy on this node.
+            context.authorities.clone().import_stock(context.node.layout())?;
+            let authority = context.authorities.authority(ca)?;
+            replace(CA_KEY, authority.key().to_pem().as_bytes(), atomic::SECRET, context)
+        }
+        Op::ReissueLeaf { leaf, issuer, vouched_by } => reissue_leaf(*leaf, issuer, vouched_by, context),
+        Op::WriteConf { conf, issuer, trust } => write_conf(*conf, issuer.as_ref(), trust, context),
+        Op::RestartKubelet | Op::RestartStaticPod { .. } | Op::ReissueKubeletClient(_) => Err(NodeError::Manifest {
+            path: op.files().join(", "),
+            problem: "a restart cannot take place while a static pod is out".to_owned(),
+        }),
+    }
+}
+
+fn remove_signer(context: &ApplyContext<'_>) -> Result<(), NodeError> {
+    let layout = context.node.layout();
+    let place = layout.manifest(Component::KubeControllerManager);
+    let used = fs::read_to_string(&place).is_ok_and(|yaml| manifest::has_own_signer(&yaml).unwrap_or(true));
+    if used {
+        let problem = "kube-controller-manager still signs with it".to_owned();
+        return Err(NodeError::Manifest { path: SIGNER.to_owned(), problem });
+    }
+    let path = layout.path(SIGNER);
+    atomic::remove(&path)?;
+    if let Some(folder) = path.parent() {
+        // Only an empty folder goes; a missing one is fine.
+        let _ = fs::remove_dir(folder);
+    }
+    Ok(())
+}
+
+fn reissue_leaf(leaf: Leaf, issuer: &CaId, vouched_by: &[CaId], context: &ApplyContext<'_>) -> Result<(), NodeError> {
+    let layout = context.node.layout();
+    let named = layout.on_node(&layout.leaf(leaf));
+    let old = first_certificate(&layout.leaf(leaf), &named)?;
+    let key_named = layout.on_node(&layout.leaf_key(leaf));
+    let key = required_key(&layout.leaf_key(leaf), &key_named)?;
+    let new = if issued_by(&old, issuer, context) && key.matches(&old) {
+        old
+    } else {
+        let authority = context.authorities.authority(issuer)?;
+        reissue(&authority, &old, key.spki_der(), context).map_err(NodeError::issue(leaf.name()))?
+    };
+    let crosses: Result<Vec<&Certificate>, NodeError> =
+        vouched_by.iter().map(|signer| context.authorities.cross(issuer, signer)).collect();
+    let chain = pem(std::iter::once(&new).chain(crosses?));
+    replace(&named, chain.as_bytes(), atomic::PUBLIC, context)
+}
+
+fn write_conf(conf: Conf, issuer: Option<&CaId>, trust: &[CaId], context: &ApplyContext<'_>) -> Result<(), NodeError> {
+    let layout = context.node.layout();
+    let path = layout.conf(conf);
+    let named = layout.on_node(&path);
+    let text = zeroize::Zeroizing::new(fs::read_to_string(&path).map_err(NodeError::io("read", &path))?);
+    let broken = || NodeError::pki(named.clone());
+    let mut kubeconfig = Kubeconfig::parse(&text).map_err(broken())?;
+    let trusted: Vec<Certificate> = all(trust, context)?.into_iter().cloned().collect();
+    kubeconfig.set_ca_data(&trusted);
+    let client = kubeconfig.client_certificate();
+    if let (Some(issuer), Some(old)) = (issuer, client)
+        && !issued_by(&old, issuer, context)
+    {
+        let authority = context.authorities.authority(issuer)?;
+        // A new key: the file is one, so that certificate and key switch together.
+        let algorithm = old.key_algorithm().unwrap_or(KeyAlgorithm::Rsa2048);
+        let key = PrivateKey::generate(algorithm).map_err(NodeError::issue(named.as_str()))?;
+        let new = reissue(&authority, &old, key.spki_der(), context).map_err(NodeError::issue(named.as_str()))?;
+        kubeconfig.set_client(&new, &key);
+    }
+    let yaml = kubeconfig.to_yaml().map_err(broken())?;
+    replace(&named, yaml.as_bytes(), atomic::SECRET, context)
+}
+
+async fn kubelet_client(issuer: &CaId, context: &ApplyContext<'_>) -> Result<(), NodeError> {
+    let layout = context.node.layout();
+    let link = layout.path(KUBELET_CLIENT);
+    let current = layout.resolve(&link);
+    let old = first_certificate(&current, KUBELET_CLIENT)?;
+    if issued_by(&old, issuer, context) {
+        return Ok(());
+    }
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).map_err(NodeError::issue(KUBELET_CLIENT))?;
+    let new = if context.authorities.has_key(issuer) {
+        let authority = context.authorities.authority(issuer)?;
+        reissue(&authority, &old, key.spki_der(), context).map_err(NodeError::issue(KUBELET_CLIENT))?
+    } else {
+        request_client(&old, &key, context).await?
+    };
+    if !key.matches(&new) || !issued_by(&new, issuer, context) {
+        let problem = format!("the certificate received is not from CA {} over this node's key", issuer.short());
+        return Err(NodeError::Callback { what: format!("cannot renew {KUBELET_CLIENT}"), source: problem.into() });
+    }
+    let mut pair = zeroize::Zeroizing::new(new.to_pem());
+    pair.push_str(&key.to_pem());
+    // The kubelet's own naming (`client-go/util/certificate/certificate_store.go`).
+    let name = format!("kubelet-client-{}.pem", context.now.strftime("%Y-%m-%d-%H-%M-%S"));
+    let on_node = format!("/var/lib/kubelet/pki/{name}");
+    back_up(&current, context)?;
+    let mut history = History::open(layout)?;
+    history.wrote_kubelet_client(new.fingerprint());
+    history.save(layout)?;
+    atomic::replace(&layout.path(&on_node), pair.as_bytes(), atomic::SECRET)?;
+    atomic::replace_symlink(&link, Path::new(&on_node))
+}
+
+async fn request_client(old: &Certificate, key: &PrivateKey, context: &ApplyContext<'_>) -> Result<Certificate, NodeError> {
+    let name = old.common_name().unwrap_or_default();
+    let request = certificate_request(name, old.organizations(), key).map_err(NodeError::issue(KUBELET_CLIENT))?;
+    let signed = (context.callbacks.sign_kubelet_client)(request).await.map_err(|source| NodeError::Callback {
+        what: format!("the cluster did not sign a client certificate for {name}"),
+        source,
+    })?;
+    Certificate::first_from_pem(signed.as_bytes()).map_err(NodeError::pki(KUBELET_CLIENT))
+}
+
+fn reissue(
+    authority: &CertificateAuthority,
+    old: &Certificate,
+    public_spki: &[u8],
+    context: &ApplyContext<'_>,
+) -> Result<Certificate, crate::pki::PkiError> {
+    // kubeadm init dates client certificates of kubeconfigs back to the CA's notBefore, so a long life is no promise.
+    let lived = old.not_after().duration_since(old.not_before());
+    let validity = context.validity.unwrap_or_else(|| lived.min(ONE_YEAR));
+    authority.reissue(old, public_spki, validity, context.now)
+}
+
+fn issued_by(certificate: &Certificate, issuer: &CaId, context: &ApplyContext<'_>) -> bool {
+    let expired = certificate.not_after() <= context.now;
+    let known: Vec<Certificate> = context.authorities.certificate(issuer).into_iter().cloned().collect();
+    !expired && issuer_of(certificate, &known).as_ref() == Some(issuer)
+}
+
+fn all<'a>(cas: &[CaId], context: &ApplyContext<'a>) -> Result<Vec<&'a Certificate>, NodeError> {
+    cas.iter().map(|ca| context.authorities.certificate(ca)).collect()
+}
+
+fn pem<'a>(certificates: impl Iterator<Item = &'a Certificate>) -> String {
+    certificates.map(Certificate::to_pem).collect()
+}
+
+fn first_certificate(path: &Path, named: &str) -> Result<Certificate, NodeError> {
+    let pem = zeroize::Zeroizing::new(fs::read(path).map_err(NodeError::io("read", path))?);
+    Certificate::first_from_pem(&pem).map_err(NodeError::pki(named))
+}
+
+fn required_key(path: &Path, named: &str) -> Result<PrivateKey, NodeError> {
+    let missing = || NodeError::io("read", path)(std::io::ErrorKind::NotFound.into());
+    read_key(path, named)?.ok_or_else(missing)
+}
+
+/// Writes a file of the node unless it already has this content; its first version is kept.
+fn replace(named: &str, content: &[u8], mode: u32, context: &ApplyContext<'_>) -> Result<(), NodeError> {
+    let path = context.node.layout().path(named);
+    match fs::read(&path).map(zeroize::Zeroizing::new) {
+        Ok(old) if old.as_slice() == content => return Ok(()),
+        Ok(_) => back_up(&path, context)?,
+        Err(_) => {
+            if let Some(folder) = path.parent() {
+                atomic::private_folder(folder)?;
+            }
+        }
+    }
+    atomic::replace(&path, content, mode)
+}
+
+/// Copies the first version of a file to `backup/ROTATION/PATH`, private whatever its mode was: keys are among them.
+fn back_up(path: &Path, context: &ApplyContext<'_>) -> Result<(), NodeError> {
+    let layout = context.node.layout();
+    let on_node = layout.on_node(path);
+    let copy: PathBuf = layout.backup(context.rotation).join(on_node.trim_start_matches('/'));
+    if copy.exists() {
+        return Ok(());
+    }
+    if let Some(folder) = copy.parent() {
+        atomic::private_folder(folder)?;
+    }
+    let content = zeroize::Zeroizing::new(fs::read(path).map_err(NodeError::io("read", path))?);
+    atomic::replace(&copy, &content, atomic::SECRET)
+}

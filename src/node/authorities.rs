@@ -1,0 +1,251 @@
+//! The CAs known on this node: certificates and crosses in memory, keys on disk until they are needed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::atomic;
+use super::error::NodeError;
+use super::layout::{CA_CERT, CA_KEY, Layout};
+use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, PrivateKey};
+
+/// CA certificates, cross-signed CA certificates and, on control-plane nodes, CA keys, kept in `/var/lib/certctl/authorities`:
+/// `ID.crt`, `ID.by.SIGNER.crt` and `ID.key` (0600 in a folder of 0700). The CAs of `pki/ca.crt` are known too.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    folder: PathBuf,
+    certificates: BTreeMap<CaId, Certificate>,
+    crosses: BTreeMap<(CaId, CaId), Certificate>,
+    problems: Vec<String>,
+}
+
+impl Authorities {
+    /// Reads the folder and `pki/ca.crt`. A broken file becomes a line in [`Self::problems`] and hides nothing else.
+    #[must_use]
+    pub fn open(layout: &Layout) -> Self {
+        let mut all = Self {
+            folder: layout.authorities(),
+            certificates: BTreeMap::new(),
+            crosses: BTreeMap::new(),
+            problems: Vec::new(),
+        };
+        let mut files: Vec<PathBuf> = fs::read_dir(&all.folder)
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+            .unwrap_or_default();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "crt"));
+        // `ID.crt` before `ID.by.SIGNER.crt`: a cross needs its signer to be known.
+        files.sort_by_key(|path| (is_cross(path), path.clone()));
+        files.push(layout.path(CA_CERT));
+        for path in files {
+            let cross = is_cross(&path);
+            let Ok(pem) = fs::read(&path) else { continue };
+            for certificate in Certificate::each_from_pem(&pem) {
+                match certificate {
+                    Ok(certificate) if cross => all.know_cross(certificate),
+                    Ok(certificate) => all.know(certificate),
+                    Err(error) => all.problems.push(format!("{}: {error}", layout.on_node(&path))),
+                }
+            }
+        }
+        all
+    }
+
+    /// What could not be read.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Adds a CA certificate for this process only. A certificate that is no CA is ignored; the first one of a key stays, and
+    /// a self-signed one replaces a cross-signed one.
+    pub fn know(&mut self, certificate: Certificate) {
+        if !certificate.is_ca() {
+            return;
+        }
+        let id = certificate.ca_id();
+        if self.certificates.get(&id).is_none_or(|old| !old.is_self_signed() && certificate.is_self_signed()) {
+            self.certificates.insert(id, certificate);
+        }
+    }
+
+    /// Adds a cross-signed CA certificate for this process only; its signer must be known already, else it is ignored.
+    pub fn know_cross(&mut self, certificate: Certificate) {
+        let signer = self.certificates.values().find(|ca| certificate.signed_by(ca)).map(Certificate::ca_id);
+        if let Some(signer) = signer {
+            self.crosses.insert((certificate.ca_id(), signer), certificate);
+        }
+    }
+
+    /// Every CA certificate.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        self.certificates.values()
+    }
+
+    /// Every cross-signed certificate with subject and signer.
+    pub fn crosses(&self) -> impl Iterator<Item = (&CaId, &CaId, &Certificate)> {
+        self.crosses.iter().map(|((subject, signer), certificate)| (subject, signer, certificate))
+    }
+
+    /// A CA's certificate.
+    ///
+    /// # Errors
+    /// [`NodeError::UnknownAuthority`].
+    pub fn certificate(&self, id: &CaId) -> Result<&Certificate, NodeError> {
+        self.certificates.get(id).ok_or_else(|| NodeError::UnknownAuthority(id.clone()))
+    }
+
+    /// The certificate of `subject` signed by `signer`.
+    ///
+    /// # Errors
+    /// [`NodeError::NoCross`].
+    pub fn cross(&self, subject: &CaId, signer: &CaId) -> Result<&Certificate, NodeError> {
+        let key = (subject.clone(), signer.clone());
+        self.crosses.get(&key).ok_or(NodeError::NoCross { subject: key.0, signer: key.1 })
+    }
+
+    /// True when this folder has the key of the CA.
+    #[must_use]
+    pub fn has_key(&self, id: &CaId) -> bool {
+        self.key_path(id).is_file()
+    }
+
+    /// The CAs whose certificate and key are kept here, in the order of their ids.
+    #[must_use]
+    pub fn kept(&self) -> Vec<CaId> {
+        self.certificates.keys().filter(|id| self.has_key(id) && self.certificate_path(id).is_file()).cloned().collect()
+    }
+
+    /// Loads a CA's key from the disk; it is checked against the certificate.
+    ///
+    /// # Errors
+    /// No certificate, no key, a broken key, or a key of another CA.
+    pub fn authority(&self, id: &CaId) -> Result<CertificateAuthority, NodeError> {
+        let certificate = self.certificate(id)?.clone();
+        let path = self.key_path(id);
+        let pem = match fs::read(&path) {
+            Ok(pem) => zeroize::Zeroizing::new(pem),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(NodeError::NoKey(id.clone())),
+            Err(error) => return Err(NodeError::io("read", &path)(error)),
+        };
+        let named = || path.display().to_string();
+        let key = PrivateKey::from_pem(&pem).map_err(NodeError::pki(named()))?;
+        CertificateAuthority::new(certificate, key).map_err(NodeError::pki(named()))
+    }
+
+    /// Writes a CA's certificate into the folder.
+    ///
+    /// # Errors
+    /// The folder or file cannot be written.
+    pub fn keep_certificate(&mut self, certificate: &Certificate) -> Result<(), NodeError> {
+        atomic::private_folder(&self.folder)?;
+        let path = self.certificate_path(&certificate.ca_id());
+        atomic::replace(&path, certificate.to_pem().as_bytes(), atomic::SECRET)?;
+        self.know(certificate.clone());
+        Ok(())
+    }
+
+    /// Writes a cross-signed certificate into the folder.
+    ///
+    /// # Errors
+    /// Its signer is not known, or the file cannot be written.
+    pub fn keep_cross(&mut self, cross: &Certificate, signer: &CaId) -> Result<(), NodeError> {
+        let signed = cross.signed_by(self.certificate(signer)?);
+        let subject = cross.ca_id();
+        if !signed {
+            return Err(NodeError::NoCross { subject, signer: signer.clone() });
+        }
+        atomic::private_folder(&self.folder)?;
+        let path = self.folder.join(format!("{subject}.by.{signer}.crt"));
+        atomic::replace(&path, cross.to_pem().as_bytes(), atomic::SECRET)?;
+        self.crosses.insert((subject, signer.clone()), cross.clone());
+        Ok(())
+    }
+
+    /// Writes a CA's certificate and key into the folder, the key first: a certificate alone would claim too much.
+    ///
+    /// # Errors
+    /// The folder or a file cannot be written.
+    pub fn keep(&mut self, authority: &CertificateAuthority) -> Result<CaId, NodeError> {
+        atomic::private_folder(&self.folder)?;
+        let id = authority.certificate().ca_id();
+        atomic::replace(&self.key_path(&id), authority.key().to_pem().as_bytes(), atomic::SECRET)?;
+        self.keep_certificate(authority.certificate())?;
+        Ok(id)
+    }
+
+    /// Keeps the CA to which `pki/ca.key` belongs, found in `pki/ca.crt` or among the CAs known. `None`: there is no key
+    /// (worker, or external CA). To be done before `pki/ca.key` is replaced.
+    ///
+    /// # Errors
+    /// A broken key, a key that belongs to no known CA, or a file that cannot be written.
+    pub fn import_stock(&mut self, layout: &Layout) -> Result<Option<CaId>, NodeError> {
+        let Some(key) = read_key(&layout.path(CA_KEY), CA_KEY)? else { return Ok(None) };
+        let id = key.ca_id();
+        if self.kept().contains(&id) {
+            return Ok(Some(id));
+        }
+        let certificate = self.certificate(&id)?.clone();
+        let authority = CertificateAuthority::new(certificate, key).map_err(NodeError::pki(CA_KEY))?;
+        self.keep(&authority).map(Some)
+    }
+
+    /// Makes a new CA like `old` and keeps it.
+    ///
+    /// # Errors
+    /// The old CA is not known, the key cannot be made, or a file cannot be written.
+    pub fn generate_like(
+        &mut self,
+        old: &CaId,
+        algorithm: Option<KeyAlgorithm>,
+        validity: SignedDuration,
+        now: Timestamp,
+    ) -> Result<CaId, NodeError> {
+        let old = self.certificate(old)?;
+        let made = CertificateAuthority::generate_like(old, algorithm, validity, now)
+            .map_err(NodeError::issue("a new certificate authority"))?;
+        self.keep(&made)
+    }
+
+    /// Unlinks a CA's key, certificate and crosses. The blocks are not overwritten: on copy-on-write file systems and flash that
+    /// would promise more than it does.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn remove(&mut self, id: &CaId) -> Result<(), NodeError> {
+        atomic::remove(&self.key_path(id))?;
+        atomic::remove(&self.certificate_path(id))?;
+        let gone: Vec<_> = self.crosses.keys().filter(|(subject, signer)| subject == id || signer == id).cloned().collect();
+        for (subject, signer) in gone {
+            atomic::remove(&self.folder.join(format!("{subject}.by.{signer}.crt")))?;
+            self.crosses.remove(&(subject, signer));
+        }
+        self.certificates.remove(id);
+        Ok(())
+    }
+
+    fn certificate_path(&self, id: &CaId) -> PathBuf {
+        self.folder.join(format!("{id}.crt"))
+    }
+
+    fn key_path(&self, id: &CaId) -> PathBuf {
+        self.folder.join(format!("{id}.key"))
+    }
+}
+
+/// Reads a private key; `None` when there is no file.
+pub(crate) fn read_key(path: &Path, named: &str) -> Result<Option<PrivateKey>, NodeError> {
+    match fs::read(path) {
+        Ok(pem) => {
+            let pem = zeroize::Zeroizing::new(pem);
+            PrivateKey::from_pem(&pem).map(Some).map_err(NodeError::pki(named))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(NodeError::io("read", path)(error)),
+    }
+}
+
+fn is_cross(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains(".by."))
+}

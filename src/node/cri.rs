@@ -1,0 +1,168 @@
+//! The container runtime through the CRI (v1, containerd 1.6 and later) over its unix socket.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use k8s_cri::v1 as api;
+use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use super::error::NodeError;
+use crate::plan::Component;
+
+const NAMESPACE: &str = "io.kubernetes.pod.namespace";
+const POD: &str = "io.kubernetes.pod.name";
+const POD_UID: &str = "io.kubernetes.pod.uid";
+const CONTAINER: &str = "io.kubernetes.container.name";
+
+/// Longest answer to wait for; a stop waits for its own time on top.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// One container of a control-plane component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerState {
+    /// Container id.
+    pub id: String,
+    /// UID of its pod: the kubelet's hash of the manifest.
+    pub pod_uid: String,
+    /// True while its process runs.
+    pub running: bool,
+    /// When it was created: before its process started and before its mounts were resolved, so what is older was seen by it.
+    pub created: Timestamp,
+}
+
+/// A running container of any pod, for naming those that started before a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningContainer {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// Name of the container.
+    pub container: String,
+    /// Seconds since the Unix epoch.
+    pub created: i64,
+}
+
+/// A connection that is made when it is first needed, and again after a restart of the runtime.
+#[derive(Clone, Debug)]
+pub struct Cri {
+    socket: PathBuf,
+    client: RuntimeServiceClient<Channel>,
+}
+
+impl Cri {
+    /// For the socket at this path. Nothing is sent yet; must be called within a tokio runtime.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        let path = socket.to_path_buf();
+        let connector = tower::service_fn(move |_: Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        // The address only fills the HTTP/2 authority; the connector decides where the bytes go.
+        let channel = Endpoint::from_static("http://localhost").timeout(ANSWER).connect_with_connector_lazy(connector);
+        Self { socket: socket.to_path_buf(), client: RuntimeServiceClient::new(channel) }
+    }
+
+    /// Containers of a static pod, newest first, those that have ended included.
+    ///
+    /// # Errors
+    /// The runtime does not answer.
+    pub async fn containers(&self, component: Component) -> Result<Vec<ContainerState>, NodeError> {
+        let labels = HashMap::from([
+            (NAMESPACE.to_owned(), "kube-system".to_owned()),
+            (CONTAINER.to_owned(), component.name().to_owned()),
+        ]);
+        let mut all: Vec<ContainerState> = self.list(labels, None).await?.iter().map(state_of).collect();
+        all.sort_by_key(|container| std::cmp::Reverse(container.created));
+        Ok(all)
+    }
+
+    /// The running container of a static pod.
+    ///
+    /// # Errors
+    /// The runtime does not answer.
+    pub async fn running(&self, component: Component) -> Result<Option<ContainerState>, NodeError> {
+        Ok(self.containers(component).await?.into_iter().find(|container| container.running))
+    }
+
+    /// Every running container of the node.
+    ///
+    /// # Errors
+    /// The runtime does not answer.
+    pub async fn all_running(&self) -> Result<Vec<RunningContainer>, NodeError> {
+        let running = api::ContainerStateValue { state: api::ContainerState::ContainerRunning as i32 };
+        let containers = self.list(HashMap::new(), Some(running)).await?;
+        let label = |container: &api::Container, name: &str| container.labels.get(name).cloned().unwrap_or_default();
+        let mut all: Vec<RunningContainer> = containers
+            .iter()
+            .map(|container| RunningContainer {
+                namespace: label(container, NAMESPACE),
+                pod: label(container, POD),
+                container: label(container, CONTAINER),
+                created: container.created_at / 1_000_000_000,
+            })
+            .collect();
+        all.sort_by(|a, b| (&a.namespace, &a.pod, &a.container).cmp(&(&b.namespace, &b.pod, &b.container)));
+        Ok(all)
+    }
+
+    /// True while a sandbox of this pod is ready.
+    ///
+    /// # Errors
+    /// The runtime does not answer.
+    pub async fn sandbox_ready(&self, pod_uid: &str) -> Result<bool, NodeError> {
+        let filter = api::PodSandboxFilter {
+            label_selector: HashMap::from([(POD_UID.to_owned(), pod_uid.to_owned())]),
+            ..api::PodSandboxFilter::default()
+        };
+        let request = api::ListPodSandboxRequest { filter: Some(filter) };
+        let answer = self.client.clone().list_pod_sandbox(request).await.map_err(|status| self.failed(&status))?;
+        Ok(answer.into_inner().items.iter().any(|sandbox| sandbox.state == api::PodSandboxState::SandboxReady as i32))
+    }
+
+    /// Stops a container: the way out when the kubelet does not act on a manifest.
+    ///
+    /// # Errors
+    /// The runtime does not answer or cannot stop it.
+    pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), NodeError> {
+        let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
+        let mut request = tonic::Request::new(api::StopContainerRequest { container_id: id.to_owned(), timeout });
+        request.set_timeout(grace + ANSWER);
+        self.client.clone().stop_container(request).await.map_err(|status| self.failed(&status))?;
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        label_selector: HashMap<String, String>,
+        state: Option<api::ContainerStateValue>,
+    ) -> Result<Vec<api::Container>, NodeError> {
+        let filter = api::ContainerFilter { label_selector, state, ..api::ContainerFilter::default() };
+        let request = api::ListContainersRequest { filter: Some(filter) };
+        let answer = self.client.clone().list_containers(request).await.map_err(|status| self.failed(&status))?;
+        Ok(answer.into_inner().containers)
+    }
+
+    fn failed(&self, status: &tonic::Status) -> NodeError {
+        let problem = format!("{} ({:?})", status.message(), status.code());
+        NodeError::Cri { socket: self.socket.display().to_string(), problem }
+    }
+}
+
+fn state_of(container: &api::Container) -> ContainerState {
+    ContainerState {
+        id: container.id.clone(),
+        pod_uid: container.labels.get(POD_UID).cloned().unwrap_or_default(),
+        running: container.state == api::ContainerState::ContainerRunning as i32,
+        created: Timestamp::from_nanosecond(i128::from(container.created_at)).unwrap_or(Timestamp::UNIX_EPOCH),
+    }
+}

@@ -1,0 +1,38 @@
+//! ADAPTER: one machine's certificate files, container runtime and systemd, all below a root that tests can set.
+
+mod apply;
+mod atomic;
+mod authorities;
+mod cri;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod journal;
+pub mod layout;
+mod loaded;
+pub mod manifest;
+mod observe;
+mod pki_dir;
+mod row;
+mod static_pods;
+mod systemd;
+
+pub use apply::{ApplyContext, Callbacks, apply};
+pub use authorities::Authorities;
+pub use cri::{ContainerState, Cri, RunningContainer};
+pub use error::{BoxError, NodeError};
+pub use layout::Layout;
+pub use loaded::History;
+pub use observe::{Node, Observation};
+pub use pki_dir::{DiskReading, read_disk};
+pub use row::{CertificateKind, CertificateRow};
+pub use static_pods::StaticPods;
+pub use systemd::{Systemd, UnitState};
+
+/// Reading and writing of whole files for the agent's own state (the sealing key): the one writer of this crate.
+pub mod files {
+    pub use super::atomic::{PUBLIC, SECRET, private_folder, remove, replace};
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Everything that a node's certificate files say, in one reading.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::layout::{CA_KEY, KUBELET_CLIENT, Layout, PKI_FILES, SIGNER};
+use super::manifest;
+use super::row::{CertificateKind, CertificateRow, issuer_of};
+use super::{Authorities, authorities::read_key};
+use crate::pki::{CaId, Certificate, Kubeconfig};
+use crate::plan::{Component, Conf, ConfState, DiskState, Leaf, LeafState};
+
+/// What stands in the files of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskReading {
+    /// What decisions are made on.
+    pub state: DiskState,
+    /// Every certificate, for people.
+    pub rows: Vec<CertificateRow>,
+}
+
+/// Reads every certificate file below the layout's root. `known` are CAs besides those on the node, for finding issuers.
+/// A file that is absent is left out; a broken one is a row with a problem and hides nothing else.
+#[must_use]
+pub fn read_disk(layout: &Layout, known: &[Certificate]) -> DiskReading {
+    let authorities = Authorities::open(layout);
+    let mut cas: Vec<Certificate> = authorities.certificates().cloned().collect();
+    cas.extend(known.iter().cloned());
+    for other in ["etcd/ca.crt", "front-proxy-ca.crt"] {
+        let path = layout.path("/etc/kubernetes/pki").join(other);
+        cas.extend(Certificate::each_from_pem(&fs::read(path).unwrap_or_default()).into_iter().flatten());
+    }
+    let mut reader = Reader { layout, cas, reading: DiskReading::default() };
+    reader.pki();
+    reader.authority_state(&authorities);
+    Conf::ALL.into_iter().for_each(|conf| reader.conf(conf));
+    reader.kubelet();
+    reader.reading
+}
+
+struct Reader<'a> {
+    layout: &'a Layout,
+    cas: Vec<Certificate>,
+    reading: DiskReading,
+}
+
+impl Reader<'_> {
+    /// The pairs under `pki/`.
+    fn pki(&mut self) {
+        for (file, key) in PKI_FILES {
+            let named = format!("/etc/kubernetes/pki/{file}");
+            let is_authority = file.ends_with("ca.crt");
+            let kind = if is_authority { CertificateKind::Authority } else { CertificateKind::Leaf };
+            let Some(pem) = self.bytes(&named, kind) else { continue };
+            let certificates = self.rows_of(&named, &pem, kind);
+            self.check_key(&named, &format!("/etc/kubernetes/pki/{key}"));
+            if file == "ca.crt" {
+                self.reading.state.ca_bundle = certificates.iter().map(Certificate::ca_id).collect();
+            }
+            let leaf = Leaf::ALL.into_iter().find(|leaf| file.strip_suffix(".crt") == Some(leaf.name()));
+            if let (Some(leaf), Some((first, rest))) = (leaf, certificates.split_first()) {
+                let state = LeafState {
+                    issuer: issuer_of(first, &self.cas),
+                    vouched_by: rest.iter().filter_map(|ca| issuer_of(ca, &self.cas)).collect(),
+                    not_after: first.not_after().as_second(),
+                };
+                self.reading.state.leaves.insert(leaf, state);
+            }
+        }
+    }
+
+    /// Which CA keys are where, and what kube-controller-manager signs with.
+    fn authority_state(&mut self, authorities: &Authorities) {
+        self.reading.state.kept = authorities.kept();
+        self.reading.state.ca_key = self.key_id(CA_KEY);
+        if let Ok(pem) = fs::read(self.layout.path(SIGNER)) {
+            let certificate = Certificate::first_from_pem(&pem).ok();
+            // The pair counts only when both halves are of one CA.
+            self.reading.state.signer_file =
+                certificate.map(|ca| ca.ca_id()).filter(|id| self.key_id(SIGNER).as_ref() == Some(id));
+        }
+        let manifest = self.layout.manifest(Component::KubeControllerManager);
+        let yaml = fs::read_to_string(manifest).unwrap_or_default();
+        self.reading.state.own_signer = manifest::has_own_signer(&yaml).unwrap_or(false);
+    }
+
+    fn conf(&mut self, conf: Conf) {
+        let named = format!("/etc/kubernetes/{}", conf.file_name());
+        let kind = CertificateKind::KubeconfigClient;
+        let Some(text) = self.bytes(&named, kind) else { return };
+        let parsed = match Kubeconfig::parse(&String::from_utf8_lossy(&text)) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.broken(&named, 0, kind, error.to_string()),
+        };
+        let mut state = ConfState::default();
+        if let Some(client) = parsed.client_certificate() {
+            state.issuer = issuer_of(&client, &self.cas);
+            state.not_after = client.not_after().as_second();
+            self.row(&named, 0, kind, &client);
+            self.last_key_mode(&named);
+            if parsed.client_key().is_none_or(|key| !key.matches(&client)) {
+                self.problem("its private key does not belong to the client certificate");
+            }
+        } else if parsed.client_certificate_pem().is_some() {
+            self.broken(&named, 0, kind, "its client-certificate-data is no certificate".to_owned());
+        }
+        match parsed.ca_data() {
+            Ok(trust) => {
+                for (index, ca) in trust.iter().enumerate() {
+                    self.row(&named, index, CertificateKind::KubeconfigAuthority, ca);
+                }
+                state.trust = trust.iter().map(Certificate::ca_id).collect();
+            }
+            Err(error) => self.broken(&named, 0, CertificateKind::KubeconfigAuthority, error.to_string()),
+        }
+        self.reading.state.confs.insert(conf, state);
+    }
+
+    /// `/var/lib/kubelet/pki`.
+    fn kubelet(&mut self) {
+        if let Some(pem) = self.bytes(KUBELET_CLIENT, CertificateKind::KubeletClient) {
+            let certificates = self.rows_of(KUBELET_CLIENT, &pem, CertificateKind::KubeletClient);
+            self.check_key(KUBELET_CLIENT, KUBELET_CLIENT);
+            if let Some(client) = certificates.first() {
+                self.reading.state.kubelet_client = issuer_of(client, &self.cas);
+                self.reading.state.kubelet_client_not_after = client.not_after().as_second();
+            }
+        }
+        for (file, key) in [("kubelet.crt", "kubelet.key"), ("kubelet-server-current.pem", "kubelet-server-current.pem")] {
+            let named = format!("/var/lib/kubelet/pki/{file}");
+            if let Some(pem) = self.bytes(&named, CertificateKind::KubeletServing) {
+                self.rows_of(&named, &pem, CertificateKind::KubeletServing);
+                self.check_key(&named, &format!("/var/lib/kubelet/pki/{key}"));
+            }
+        }
+    }
+
+    /// The bytes of a file; `None` without a row when it is absent, with one when it cannot be read.
+    fn bytes(&mut self, named: &str, kind: CertificateKind) -> Option<zeroize::Zeroizing<Vec<u8>>> {
+        let path = self.layout.resolve(&self.layout.path(named));
+        match fs::read(path) {
+            Ok(bytes) => Some(zeroize::Zeroizing::new(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                self.broken(named, 0, kind, format!("cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
+    /// One row per certificate; a CA behind a leaf is part of its chain.
+    fn rows_of(&mut self, named: &str, pem: &[u8], kind: CertificateKind) -> Vec<Certificate> {
+        let mut good = Vec::new();
+        let all = Certificate::each_from_pem(pem);
+        if all.is_empty() {
+            self.broken(named, 0, kind, "holds no certificate".to_owned());
+        }
+        for (index, certificate) in all.into_iter().enumerate() {
+            let behind = index > 0 && kind != CertificateKind::Authority;
+            let kind = if behind { CertificateKind::Chain } else { kind };
+            match certificate {
+                Ok(certificate) => {
+                    self.row(named, index, kind, &certificate);
+                    good.push(certificate);
+                }
+                Err(error) => self.broken(named, index, kind, error.to_string()),
+            }
+        }
+        good
+    }
+
+    fn row(&mut self, named: &str, index: usize, kind: CertificateKind, certificate: &Certificate) {
+        let issuer = issuer_of(certificate, &self.cas);
+        self.reading.rows.push(CertificateRow::new(named, index, kind, certificate, issuer));
+    }
+
+    fn broken(&mut self, named: &str, index: usize, kind: CertificateKind, problem: String) {
+        self.reading.rows.push(CertificateRow::broken(named, index, kind, problem));
+    }
+
+    /// Notes the key's mode and whether it belongs to a certificate of `named` (in a bundle: to any of them).
+    fn check_key(&mut self, named: &str, key: &str) {
+        let path = self.layout.resolve(&self.layout.path(key));
+        if !path.exists() {
+            return;
+        }
+        let mode = octal_mode(&path);
+        let key = read_key(&path, key);
+        let bundle = Certificate::each_from_pem(&fs::read(self.layout.resolve(&self.layout.path(named))).unwrap_or_default());
+        let fits = |key: &crate::pki::PrivateKey| bundle.iter().flatten().any(|certificate| key.matches(certificate));
+        let problem = match &key {
+            Ok(Some(key)) if fits(key) => None,
+            Ok(_) => Some("its private key belongs to another certificate".to_owned()),
+            Err(error) => Some(with_source(error)),
+        };
+        if let Some(row) = self.reading.rows.iter_mut().find(|row| row.path == named && row.index == 0) {
+            row.key_mode = mode;
+            row.problem = row.problem.take().or(problem);
+        }
+    }
+
+    fn last_key_mode(&mut self, named: &str) {
+        let mode = octal_mode(&self.layout.path(named));
+        if let Some(row) = self.reading.rows.last_mut() {
+            row.key_mode = mode;
+        }
+    }
+
+    fn problem(&mut self, text: &str) {
+        if let Some(row) = self.reading.rows.last_mut() {
+            row.problem.get_or_insert_with(|| text.to_owned());
+        }
+    }
+
+    fn key_id(&self, named: &str) -> Option<CaId> {
+        read_key(&self.layout.path(named), named).ok().flatten().map(|key| key.ca_id())
+    }
+}
+
+fn octal_mode(path: &Path) -> Option<String> {
+    fs::metadata(path).ok().map(|data| format!("{:04o}", data.permissions().mode() & 0o7777))
+}
+
+fn with_source(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}

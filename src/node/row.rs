@@ -1,0 +1,144 @@
+//! One certificate as it stands in a file of the node: a line of `certctl inspect`.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::pki::{CaId, Certificate};
+
+/// What a certificate is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateKind {
+    /// A CA in a CA file.
+    Authority,
+    /// A CA certificate behind a leaf: part of the chain that is served.
+    Chain,
+    /// A leaf under `pki/`.
+    Leaf,
+    /// The client certificate in a kubeconfig.
+    KubeconfigClient,
+    /// A CA in a kubeconfig.
+    KubeconfigAuthority,
+    /// The kubelet's client certificate.
+    KubeletClient,
+    /// The kubelet's serving certificate.
+    KubeletServing,
+}
+
+/// One certificate of one file. A file that cannot be read is one row with a [`Self::problem`] and little else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRow {
+    /// Path on the node.
+    pub path: String,
+    /// Which certificate of that file, from 0.
+    pub index: u32,
+    /// What it is there for.
+    pub kind: CertificateKind,
+    /// Subject as Go prints it.
+    #[serde(default)]
+    pub subject: String,
+    /// DNS names and IP addresses.
+    #[serde(default)]
+    pub sans: Vec<String>,
+    /// Issuer as Go prints it.
+    #[serde(default)]
+    pub issuer: String,
+    /// The CA whose key signed it, by a real signature check; `None`: no CA known on the node did.
+    #[serde(default)]
+    pub issuer_id: Option<CaId>,
+    /// Its own identity when it is a CA.
+    #[serde(default)]
+    pub ca_id: Option<CaId>,
+    /// Serial number, hex.
+    #[serde(default)]
+    pub serial: String,
+    /// SHA-256 of the DER, hex.
+    #[serde(default)]
+    pub fingerprint: String,
+    /// RFC 3339; empty when unreadable.
+    #[serde(default)]
+    pub not_before: String,
+    /// RFC 3339; empty when unreadable.
+    #[serde(default)]
+    pub not_after: String,
+    /// notAfter, seconds since the Unix epoch; 0 when unreadable.
+    #[serde(default)]
+    pub not_after_seconds: i64,
+    /// `client auth`, `server auth`, `CA`.
+    #[serde(default)]
+    pub usages: Vec<String>,
+    /// Key algorithm and size.
+    #[serde(default)]
+    pub key_algorithm: String,
+    /// Mode of the file that holds the private key, octal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_mode: Option<String>,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl CertificateRow {
+    pub(crate) fn new(path: &str, index: usize, kind: CertificateKind, certificate: &Certificate, issuer: Option<CaId>) -> Self {
+        let time = |time: Timestamp| time.to_string();
+        let mut sans: Vec<String> = certificate.dns_names().to_vec();
+        sans.extend(certificate.ip_addresses().iter().map(ToString::to_string));
+        let usages = [
+            ("CA", certificate.is_ca()),
+            ("server auth", certificate.server_auth()),
+            ("client auth", certificate.client_auth()),
+        ];
+        Self {
+            path: path.to_owned(),
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            kind,
+            subject: certificate.subject(),
+            sans,
+            issuer: certificate.issuer_subject(),
+            issuer_id: issuer,
+            ca_id: certificate.is_ca().then(|| certificate.ca_id()),
+            serial: certificate.serial_hex(),
+            fingerprint: certificate.fingerprint(),
+            not_before: time(certificate.not_before()),
+            not_after: time(certificate.not_after()),
+            not_after_seconds: certificate.not_after().as_second(),
+            usages: usages.into_iter().filter(|(_, has)| *has).map(|(name, _)| name.to_owned()).collect(),
+            key_algorithm: certificate.key_description(),
+            key_mode: None,
+            problem: None,
+        }
+    }
+
+    pub(crate) fn broken(path: &str, index: usize, kind: CertificateKind, problem: String) -> Self {
+        Self {
+            path: path.to_owned(),
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            kind,
+            subject: String::new(),
+            sans: Vec::new(),
+            issuer: String::new(),
+            issuer_id: None,
+            ca_id: None,
+            serial: String::new(),
+            fingerprint: String::new(),
+            not_before: String::new(),
+            not_after: String::new(),
+            not_after_seconds: 0,
+            usages: Vec::new(),
+            key_algorithm: String::new(),
+            key_mode: None,
+            problem: Some(problem),
+        }
+    }
+}
+
+/// The CA among `known` whose key signed `certificate`: by the authority key identifier first (RFC 5280 section 4.2.1.1), then
+/// by name; the signature decides. A CA that signed itself finds itself.
+pub(crate) fn issuer_of(certificate: &Certificate, known: &[Certificate]) -> Option<CaId> {
+    let wanted = certificate.authority_key_id();
+    let by_key = known.iter().filter(|ca| wanted.is_some() && ca.subject_key_id() == wanted);
+    let by_name = known.iter().filter(|ca| wanted.is_none() || ca.subject_key_id() != wanted);
+    by_key.chain(by_name).find(|ca| certificate.signed_by(ca)).map(Certificate::ca_id)
+}
