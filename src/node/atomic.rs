@@ -42,7 +42,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), NodeError> 
 ///
 /// # Errors
 /// The failing system call with the path.
-pub fn replace_symlink(link: &Path, target: &Path) -> Result<(), NodeError> {
+pub(super) fn replace_symlink(link: &Path, target: &Path) -> Result<(), NodeError> {
     let temporary = temporary_name(link);
     // A leftover of the same name is our own.
     let _ = fs::remove_file(&temporary);
@@ -58,7 +58,7 @@ pub fn replace_symlink(link: &Path, target: &Path) -> Result<(), NodeError> {
 ///
 /// # Errors
 /// The failing system call with the path.
-pub fn rename(from: &Path, to: &Path) -> Result<(), NodeError> {
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), NodeError> {
     fs::rename(from, to).map_err(NodeError::io("move", from))?;
     sync_folder(to)?;
     sync_folder(from)
@@ -88,7 +88,7 @@ pub fn private_folder(path: &Path) -> Result<(), NodeError> {
 ///
 /// # Errors
 /// The folder cannot be read (one that does not exist is fine) or a leftover cannot be removed.
-pub fn remove_leftovers(folder: &Path) -> Result<usize, NodeError> {
+pub(super) fn remove_leftovers(folder: &Path) -> Result<usize, NodeError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),

@@ -25,15 +25,10 @@ impl Authorities {
     /// Reads the folder and `pki/ca.crt`. A broken file becomes a line in [`Self::problems`] and hides nothing else.
     #[must_use]
     pub fn open(layout: &Layout) -> Self {
-        let mut all = Self {
-            folder: layout.authorities(),
-            certificates: BTreeMap::new(),
-            crosses: BTreeMap::new(),
-            problems: Vec::new(),
-        };
-        let mut files: Vec<PathBuf> = fs::read_dir(&all.folder)
-            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-            .unwrap_or_default();
+        let mut all =
+            Self { folder: layout.authorities(), certificates: BTreeMap::new(), crosses: BTreeMap::new(), problems: Vec::new() };
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(&all.folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "crt"));
         // `ID.crt` before `ID.by.SIGNER.crt`: a cross needs its signer to be known.
         files.sort_by_key(|path| (is_cross(path), path.clone()));

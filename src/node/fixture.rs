@@ -107,7 +107,11 @@ impl Fixture {
         self.conf("scheduler.conf", "system:kube-scheduler", &[]);
         self.kubelet();
         self.write("/etc/kubernetes/manifests/kube-controller-manager.yaml", KCM_MANIFEST, 0o600);
-        self.write("/etc/kubernetes/manifests/kube-apiserver.yaml", &KCM_MANIFEST.replace("controller-manager", "apiserver"), 0o600);
+        self.write(
+            "/etc/kubernetes/manifests/kube-apiserver.yaml",
+            &KCM_MANIFEST.replace("controller-manager", "apiserver"),
+            0o600,
+        );
     }
 
     fn write_authority(&self, name: &str, authority: &CertificateAuthority) {

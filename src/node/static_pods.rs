@@ -73,12 +73,7 @@ impl<'a> StaticPods<'a> {
     /// A file cannot be moved.
     pub fn recover(layout: &Layout) -> Result<Vec<Component>, NodeError> {
         let mut back = Vec::new();
-        for component in [
-            Component::Etcd,
-            Component::KubeApiserver,
-            Component::KubeControllerManager,
-            Component::KubeScheduler,
-        ] {
+        for component in [Component::Etcd, Component::KubeApiserver, Component::KubeControllerManager, Component::KubeScheduler] {
             let (parked, edited) = (layout.parked(component), layout.parked_edited(component));
             let place = layout.manifest(component);
             if !place.exists() {
@@ -121,7 +116,8 @@ impl<'a> StaticPods<'a> {
         let parked = self.layout.parked(component);
         let refuse = |problem| NodeError::Manifest { path: self.layout.on_node(&parked), problem };
         let yaml = read(&parked)?;
-        let edited = edit(&yaml).and_then(|yaml| manifest::with_annotation(&yaml, manifest::RESTARTED_AT, stamp)).map_err(refuse)?;
+        let edited =
+            edit(&yaml).and_then(|yaml| manifest::with_annotation(&yaml, manifest::RESTARTED_AT, stamp)).map_err(refuse)?;
         atomic::replace(&self.layout.parked_edited(component), edited.as_bytes(), atomic::SECRET)
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use zbus::{OwnedObjectPath, OwnedVariant};
 use zbus::{Connection, MatchRule, MessageStream};
+use zbus::{OwnedObjectPath, OwnedVariant};
 
 use super::error::NodeError;
 
@@ -126,10 +126,8 @@ impl Systemd {
         B: serde::Serialize + zbus::zvariant::DynamicType,
         R: serde::de::DeserializeOwned + zbus::zvariant::Type,
     {
-        let answer = bus
-            .call_method(Some(DESTINATION), path, Some(interface), method, body)
-            .await
-            .map_err(|error| self.failed(&error))?;
+        let answer =
+            bus.call_method(Some(DESTINATION), path, Some(interface), method, body).await.map_err(|error| self.failed(&error))?;
         answer.body().deserialize().map_err(|error| self.failed(&error))
     }
 

@@ -34,8 +34,7 @@ fn silent() -> Callbacks {
 
 async fn run(fixture: &Fixture, authorities: &Authorities, callbacks: &Callbacks, op: &Op) -> Result<(), NodeError> {
     let node = Node::open(fixture.root.path());
-    let context =
-        ApplyContext { node: &node, authorities, rotation: "r1", validity: None, now: fixture.now, callbacks };
+    let context = ApplyContext { node: &node, authorities, rotation: "r1", validity: None, now: fixture.now, callbacks };
     apply(op, &context).await
 }
 
@@ -77,8 +76,7 @@ fn one_broken_file_hides_nothing_else() {
     fixture.write("/etc/kubernetes/pki/etcd/peer.key", &key.to_pem(), 0o640);
     let reading = read_disk(&fixture.layout, &[]);
     let problems: Vec<_> = reading.rows.iter().filter(|row| row.problem.is_some()).map(|row| row.path.as_str()).collect();
-    let expected =
-        ["/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/pki/etcd/peer.crt", "/etc/kubernetes/scheduler.conf"];
+    let expected = ["/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/pki/etcd/peer.crt", "/etc/kubernetes/scheduler.conf"];
     assert_eq!(problems, expected);
     assert_eq!(reading.state.leaves.len(), 1);
     assert_eq!(reading.state.ca_bundle.len(), 1);

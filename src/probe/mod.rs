@@ -78,8 +78,7 @@ pub struct ServedChain {
 /// No answer, or a certificate that cannot be read.
 pub async fn handshake(address: &str, server_name: &str, limit: Duration) -> Result<ServedChain, ProbeError> {
     let (stream, served) = limited(address, limit, connect(address, server_name, None)).await?;
-    let certificates: Result<Vec<Certificate>, PkiError> =
-        served.iter().map(|der| Certificate::from_der(der.as_ref())).collect();
+    let certificates: Result<Vec<Certificate>, PkiError> = served.iter().map(|der| Certificate::from_der(der.as_ref())).collect();
     let version = stream.get_ref().1.protocol_version();
     Ok(ServedChain {
         certificates: certificates.map_err(|source| ProbeError::Certificate { address: address.to_owned(), source })?,
@@ -132,8 +131,7 @@ async fn connect(
 
 async fn get(address: &str, server_name: &str, credential: Option<Credential>, path: &str) -> Result<u16, ProbeError> {
     let (stream, _) = connect(address, server_name, credential).await?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(address, &error))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(address, &error))?;
     let request = hyper::Request::get(path)
         .header(hyper::header::HOST, server_name)
         .header(hyper::header::USER_AGENT, concat!("certctl/", env!("CARGO_PKG_VERSION")))
@@ -153,11 +151,7 @@ async fn get(address: &str, server_name: &str, credential: Option<Credential>, p
     }
 }
 
-async fn limited<T>(
-    address: &str,
-    limit: Duration,
-    work: impl Future<Output = Result<T, ProbeError>>,
-) -> Result<T, ProbeError> {
+async fn limited<T>(address: &str, limit: Duration, work: impl Future<Output = Result<T, ProbeError>>) -> Result<T, ProbeError> {
     let timeout = |_| ProbeError::Timeout { address: address.to_owned(), limit };
     tokio::time::timeout(limit, work).await.map_err(timeout)?
 }

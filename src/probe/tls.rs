@@ -67,6 +67,8 @@ const fn about_certificate(alert: AlertDescription) -> bool {
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
             | AlertDescription::CertificateRequired
+            // A CA of the same name with another key: the signature does not verify (rustls says it so, Go "bad certificate").
+            | AlertDescription::DecryptError
     )
 }
 
