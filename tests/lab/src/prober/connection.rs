@@ -142,8 +142,10 @@ fn error_text(status: StatusCode, body: &[u8]) -> String {
     let message = object.as_ref().and_then(|object| object["message"].as_str());
     let text = match message {
         Some(message) => message.to_owned(),
-        None => String::from_utf8_lossy(body).trim().to_owned(),
+        None => String::from_utf8_lossy(body).into_owned(),
     };
+    // The kubelet's messages have line ends in them.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.is_empty() { status.canonical_reason().unwrap_or_default().to_owned() } else { text.chars().take(MESSAGE_LIMIT).collect() }
 }
 

@@ -1,5 +1,5 @@
 //! Hands out turns at a fixed rate to whichever lane has waited longest, so that a target that does not answer
-//! holds up its own lanes and not the rate.
+//! holds up its own lanes and not the rate. Turns for which no lane was free are made up for within a second, or lost.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -26,20 +26,20 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Runs until told to stop and waits for the answers under way. Returns the turns for which no lane was free.
+    /// Runs until told to stop and waits for the answers under way. Returns the turns that were lost.
     pub async fn run(mut self) -> Result<u64> {
         let (back, mut returned) = mpsc::unbounded_channel::<Turn>();
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.rate.max(1));
-        let (mut busy, mut skipped) = (0_usize, 0_u64);
+        let (mut busy, mut due, mut lost) = (0_usize, 0_u32, 0_u64);
         loop {
             tokio::select! {
-                _ = ticks.tick() => match self.lanes.pop_front() {
-                    Some(lane) => {
-                        busy += 1;
-                        spawn_local(take_turn(lane, back.clone()));
+                _ = ticks.tick() => {
+                    due += 1;
+                    if due > self.rate {
+                        due = self.rate;
+                        lost += 1;
                     }
-                    None => skipped += 1,
-                },
+                }
                 Some(turn) = returned.recv() => {
                     busy -= 1;
                     self.settle(turn)?;
@@ -47,13 +47,19 @@ impl Dispatcher {
                 Some(lane) = self.arrivals.recv() => self.lanes.push_back(lane),
                 _ = self.stop.changed() => break,
             }
+            while due > 0
+                && let Some(lane) = self.lanes.pop_front()
+            {
+                (busy, due) = (busy + 1, due - 1);
+                spawn_local(take_turn(lane, back.clone()));
+            }
         }
         while busy > 0 {
             let Some(turn) = returned.recv().await else { break };
             busy -= 1;
             self.settle(turn)?;
         }
-        Ok(skipped)
+        Ok(lost)
     }
 
     /// A lane without an attempt has ended and does not come back.

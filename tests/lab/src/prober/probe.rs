@@ -94,13 +94,13 @@ async fn probe(settings: &Settings<'_>, record: &Record) -> Result<()> {
     let via_kubelet =
         Dispatcher { rate: KUBELET_RATE, lanes: cast.log_lanes.into(), arrivals: nobody, recorder: Rc::clone(&recorder), stop: stopped };
     let lines = async { tokio::try_join!(api.run(), via_kubelet.run()) };
-    let (skipped, _) = tokio::select! {
+    let (lost, _) = tokio::select! {
         done = lines => done?,
         error = flush_each_second(&recorder) => return Err(error),
     };
     let now = Timestamp::now();
     recorder.borrow_mut().flush(now)?;
-    recorder.borrow_mut().write(&Line::End { time: now, skipped })
+    recorder.borrow_mut().write(&Line::End { time: now, lost })
 }
 
 /// Reads the credentials, finds the pods and makes the lanes. The balancer is the first target.

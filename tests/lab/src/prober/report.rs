@@ -40,8 +40,8 @@ pub enum Line {
     End {
         #[serde(serialize_with = "milliseconds")]
         time: Timestamp,
-        /// Turns that were due when every lane was still waiting for an answer.
-        skipped: u64,
+        /// Requests that were due and never sent, because every lane was waiting for an answer for a second or more.
+        lost: u64,
     },
 }
 

@@ -35,8 +35,11 @@ impl Source {
 pub struct KubeconfigFile {
     path: PathBuf,
     trust: Trust,
-    state: RefCell<Option<(Stamp, Result<Rc<Credentials>, String>)>>,
+    read: RefCell<Option<(Stamp, Reading)>>,
 }
+
+/// The credentials, or why there are none.
+type Reading = Result<Rc<Credentials>, String>;
 
 /// Inode, size, and time of the last change: a renamed-in file has another inode, a rewritten one another time.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +47,7 @@ struct Stamp(u64, u64, i64, i64);
 
 impl KubeconfigFile {
     pub fn new(path: PathBuf, trust: Trust) -> KubeconfigFile {
-        KubeconfigFile { path, trust, state: RefCell::new(None) }
+        KubeconfigFile { path, trust, read: RefCell::new(None) }
     }
 
     pub fn path(&self) -> &Path {
@@ -52,16 +55,16 @@ impl KubeconfigFile {
     }
 
     /// A file that cannot be read or is half-written is an error for as long as it is so: kubectl would fail too.
-    pub fn current(&self) -> Result<Rc<Credentials>, String> {
+    pub fn current(&self) -> Reading {
         let found = std::fs::metadata(&self.path).map_err(|error| format!("{}: {error}", self.path.display()))?;
         let stamp = Stamp(found.ino(), found.len(), found.mtime(), found.mtime_nsec());
-        if let Some((seen, credentials)) = &*self.state.borrow()
+        if let Some((seen, credentials)) = &*self.read.borrow()
             && *seen == stamp
         {
             return credentials.clone();
         }
         let credentials = Credentials::read(&self.path, self.trust).map(Rc::new).map_err(|error| format!("{error:#}"));
-        *self.state.borrow_mut() = Some((stamp, credentials.clone()));
+        *self.read.borrow_mut() = Some((stamp, credentials.clone()));
         credentials
     }
 }

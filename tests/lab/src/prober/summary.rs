@@ -22,6 +22,8 @@ pub struct Summary {
     pub requests: u64,
     pub failed: u64,
     pub throttled: u64,
+    /// Requests that were due but never sent, because too many were under way: the machine or a server was slow.
+    pub lost: u64,
     /// 401s of the starting client after the old CA was dropped. Not in `failed`.
     pub refused: u64,
     pub per_second: f64,
@@ -86,7 +88,8 @@ impl Summary {
     pub fn of(lines: &[Line]) -> Result<Summary> {
         let started = lines.iter().find_map(|line| if let Line::Start { time, .. } = line { Some(*time) } else { None });
         let started = started.context("the report has no beginning")?;
-        let ended = lines.iter().find_map(|line| if let Line::End { time, .. } = line { Some(*time) } else { None });
+        let end = lines.iter().find_map(|line| if let Line::End { time, lost } = line { Some((*time, *lost)) } else { None });
+        let ended = end.map(|(time, _)| time);
         let totals: Vec<&Total> = lines.iter().filter_map(|line| if let Line::Total(total) = line { Some(total) } else { None }).collect();
         let last = ended.or_else(|| totals.iter().map(|total| total.time).max()).unwrap_or(started);
         let refusals = analyse(&totals);
@@ -103,6 +106,7 @@ impl Summary {
             requests,
             failed: sum(Group::Api, |row| row.failed),
             throttled: sum(Group::Api, |row| row.throttled),
+            lost: end.map_or(0, |(_, lost)| lost),
             refused: sum(Group::Api, |row| row.refused),
             per_second: if seconds > 0.0 { requests as f64 / seconds } else { 0.0 },
             fewest_in_a_second: fewest_in_a_second(started, last, &totals),

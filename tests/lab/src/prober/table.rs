@@ -27,8 +27,8 @@ pub fn render(summary: &Summary) -> String {
     let cut = if summary.ended.is_none() { " (the prober was cut off)" } else { "" };
     let _ = writeln!(
         text,
-        "{:.1} s{cut}: {:.1} API requests/s, {} in the second with fewest, {} told to come back (429)",
-        summary.seconds, summary.per_second, summary.fewest_in_a_second, summary.throttled
+        "{:.1} s{cut}: {:.1} API requests/s, {} in the second with fewest, {} never sent, {} told to come back (429)",
+        summary.seconds, summary.per_second, summary.fewest_in_a_second, summary.lost, summary.throttled
     );
     let _ = writeln!(text, "{}", total_line(summary));
     text

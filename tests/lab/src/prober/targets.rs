@@ -23,7 +23,7 @@ const API_SERVER_PORT: u16 = 6443;
 
 /// Lanes of one kind. A lane waits for its answer, so this bounds the requests that can be under way: on a busy machine, or
 /// with a server that does not answer, a single lane of each kind would not keep up the rate.
-const COPIES: u32 = 3;
+const COPIES: usize = 4;
 
 /// A real user runs kubectl for a log: a connection for each.
 const LOG_CLIENT: &str = "both";
@@ -50,7 +50,10 @@ impl Target {
 
 /// One client's lanes to one target, in every way to connect.
 pub fn api_lanes(client: &str, target: &Target, source: &Source) -> Vec<Lane> {
-    let kinds = (0..COPIES).flat_map(|copy| Mode::ALL.map(|mode| (copy, mode)));
+    // Each copy begins with another mode. Otherwise a balancer that takes as many servers in turn as there are modes would
+    // give all lanes of one mode to the same server.
+    let modes = |copy: usize| Mode::ALL.into_iter().cycle().skip(copy).take(Mode::ALL.len());
+    let kinds = (0..COPIES).flat_map(|copy| modes(copy).map(move |mode| (copy, mode)));
     let lanes = kinds.map(|(copy, mode)| {
         let key = Key { group: Group::Api, client: client.to_owned(), target: target.name.clone(), mode };
         let work = Work::ReadsAndWrites(format!("{client}-{}-{mode}-{copy}", target.name));
@@ -179,7 +182,7 @@ mod tests {
     #[test]
     fn proxies_are_asked_themselves_and_loggers_through_the_balancer() {
         let pods = parse(PODS.as_bytes()).unwrap();
-        assert_eq!(Proxies::of(&pods).lanes().len(), 6);
+        assert_eq!(Proxies::of(&pods).lanes().len(), 2 * COPIES);
         let balancer = Target::balancer("172.30.0.1:6443".parse().unwrap());
         let targets: Vec<_> = log_lanes(&pods, &balancer, &Source::Plain).iter().map(|lane| lane.key.target.clone()).collect();
         assert_eq!(targets, ["cp-1"]);

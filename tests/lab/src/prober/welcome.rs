@@ -60,7 +60,7 @@ pub async fn watch(welcome: Rc<Welcome>) {
 async fn knock(welcome: Rc<Welcome>, index: usize) {
     let target = &welcome.targets[index];
     let since = Timestamp::now();
-    let (mut tries, mut last) = (0_u32, String::new());
+    let (mut tries, mut last) = (0_u32, "nothing".to_owned());
     while !welcome.newcomer.has_left() {
         // Behind the balancer is any of the servers, so it is open to the newcomer when all of them are.
         if !target.balancer || welcome.every_server_has_spoken() {
@@ -69,7 +69,7 @@ async fn knock(welcome: Rc<Welcome>, index: usize) {
             welcome.answers.borrow_mut()[index] = reception;
             if reception == Reception::Accepted {
                 let waited = Timestamp::now().duration_since(since).as_millis();
-                welcome.say(format!("{CLIENT} counts on {} after {waited} ms, {tries} requests; before that: {last}", target.name));
+                welcome.say(format!("{CLIENT} counts on {} after {waited} ms, {tries} requests; last obstacle: {last}", target.name));
                 for lane in api_lanes(CLIENT, target, &Source::Newcomer(Rc::clone(&welcome.newcomer))) {
                     let _ = welcome.lanes.send(lane);
                 }
