@@ -1,10 +1,15 @@
 //! PURE: what a node holds, what it is wanted to hold, and the operations that lead from one to the other.
 
+mod cluster_op;
 mod op;
+mod ops;
+pub mod simulate;
 mod state;
 mod target;
 
+pub use cluster_op::ClusterOp;
 pub use op::Op;
+pub use ops::{node_ops, same_set};
 pub use state::{
     Component, Conf, ConfState, DiskState, EndpointState, Leaf, LeafState, LoadedState, NodeState, ProcessState, Verdict,
 };

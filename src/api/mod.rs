@@ -1,0 +1,17 @@
+//! The objects of group `pki.certctl.dev/v1alpha1`: intent in the spec, observations in the status.
+
+mod cluster_pki;
+mod node_pki;
+
+pub use cluster_pki::{AuthorityRecord, ClusterPKI, ClusterPkiSpec, ClusterPkiStatus, CrossRecord, RotationIntent};
+pub use node_pki::{
+    Clock, Made, MakeAuthority, NodePKI, NodePkiSpec, NodePkiStatus, Probe, ProbeServer,
+    SealFor, SealedKey,
+};
+
+/// API group of every certctl object.
+pub const GROUP: &str = "pki.certctl.dev";
+/// Name of the one ClusterPKI object.
+pub const CLUSTER_PKI: &str = "cluster";
+/// Namespace of the agents and of the driver's Lease.
+pub const NAMESPACE: &str = "certctl-system";

@@ -1,0 +1,159 @@
+//! NodePKI: what is wanted of one node, and what its agent sees there. Named like the Node.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::cluster_pki::AuthorityRecord;
+use crate::pki::{CaId, Sealed, SealingPublicKey};
+use crate::plan::{NodeState, NodeTarget};
+
+/// Wanted state, written by the driver. The agent of the node is the only other reader that matters.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "pki.certctl.dev",
+    version = "v1alpha1",
+    kind = "NodePKI",
+    plural = "nodepkis",
+    shortname = "npki",
+    status = "NodePkiStatus",
+    category = "certctl",
+    derive = "Default",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"Agent","type":"string","jsonPath":".status.agentVersion"}"#,
+    printcolumn = r#"{"name":"Doing","type":"string","jsonPath":".status.doing"}"#,
+    printcolumn = r#"{"name":"Problem","type":"string","jsonPath":".status.problem"}"#
+)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodePkiSpec {
+    /// Any change asks the agent to answer with its clock.
+    pub ping: Option<String>,
+    /// Public certificates of the CAs in play.
+    pub authorities: Vec<AuthorityRecord>,
+    /// CA keys sealed to this node.
+    pub sealed_keys: Vec<SealedKey>,
+    /// Asks a control-plane node to make a CA.
+    pub make: Option<MakeAuthority>,
+    /// Asks a control-plane node to seal CA keys to others.
+    pub seal_for: Vec<SealFor>,
+    /// What to probe besides the node's own endpoints.
+    pub probes: Vec<Probe>,
+    /// CAs whose keys are to be destroyed on this node.
+    pub forget: Vec<CaId>,
+    /// What the node shall hold.
+    pub target: Option<NodeTarget>,
+}
+
+/// A CA key that only one node can open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SealedKey {
+    /// The CA.
+    pub ca: CaId,
+    /// The node it is sealed to.
+    pub node: String,
+    /// HPKE ciphertext (RFC 9180) of the PEM key.
+    pub sealed: Sealed,
+}
+
+/// A CA to be made on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MakeAuthority {
+    /// Name of the request: the same request makes one CA, however often it is read.
+    pub request: String,
+    /// The CA whose subject and usages the new one takes.
+    pub like: CaId,
+    /// kubeadm's name of the key algorithm; absent: as the old CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<String>,
+    /// Validity in seconds; absent: as the old CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validity_seconds: Option<i64>,
+}
+
+/// A request to seal CA keys to another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SealFor {
+    /// The receiving node.
+    pub node: String,
+    /// Its sealing key.
+    pub public_key: SealingPublicKey,
+    /// The CAs whose keys it lacks.
+    pub cas: Vec<CaId>,
+}
+
+/// Which process an address belongs to: it decides the path asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbeServer {
+    /// kube-apiserver.
+    KubeApiserver,
+    /// The kubelet.
+    Kubelet,
+}
+
+/// An endpoint of another node to be probed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// The node it belongs to.
+    pub node: String,
+    /// `host:port`.
+    pub address: String,
+    /// What listens there.
+    pub server: ProbeServer,
+}
+
+/// Observed state, written by the node's agent alone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodePkiStatus {
+    /// `metadata.generation` of the spec that the rest answers to.
+    pub observed_generation: i64,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// The answer to `spec.ping`.
+    pub clock: Option<Clock>,
+    /// To which CA keys are sealed for this node.
+    pub sealing_key: Option<SealingPublicKey>,
+    /// What the node holds, has loaded and serves.
+    pub state: NodeState,
+    /// Every certificate of the node.
+    pub certificates: Vec<CertificateRow>,
+    /// The CA made on request.
+    pub made: Option<Made>,
+    /// Keys sealed on request.
+    pub sealed_keys: Vec<SealedKey>,
+    /// What the agent is doing now, in words.
+    pub doing: Option<String>,
+    /// What stands in the way, in words.
+    pub problem: Option<String>,
+    /// etcd on this node answers healthy; absent without etcd.
+    pub etcd_healthy: Option<bool>,
+    /// `pki/ca.key` does not belong to the first certificate of `pki/ca.crt`.
+    pub key_mismatch: bool,
+}
+
+/// An answer to a ping.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Clock {
+    /// The ping answered.
+    pub ping: String,
+    /// The node's clock, milliseconds since the Unix epoch.
+    pub unix_millis: i64,
+}
+
+/// A CA made on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Made {
+    /// The request answered.
+    pub request: String,
+    /// The new CA, cross-signed by the old one.
+    pub authority: AuthorityRecord,
+    /// The old CA, cross-signed by the new one, with specimens of its own.
+    pub old: AuthorityRecord,
+}

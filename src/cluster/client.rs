@@ -1,0 +1,114 @@
+//! How the API server is reached.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper::http::{HeaderValue, header};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use super::error::ClusterError;
+
+/// Longest wait for a connection: an API server that went down must not hold the driver for the client's default of 30 s.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// Where to find the cluster; the names are kubectl's.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// `--kubeconfig`.
+    pub kubeconfig: Option<PathBuf>,
+    /// `--context`.
+    pub context: Option<String>,
+    /// `--cluster`.
+    pub cluster: Option<String>,
+    /// `--user`.
+    pub user: Option<String>,
+    /// The verb, for the User-Agent in audit logs.
+    pub verb: &'static str,
+}
+
+/// A connection to one cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The client, for the modules of this adapter.
+    pub(super) client: Client,
+    access: Access,
+}
+
+impl Cluster {
+    /// Connects as kubectl would: `--kubeconfig`, then `KUBECONFIG`, then `~/.kube/config`, then the pod's service account.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoCluster`] with everything that was tried.
+    pub async fn connect(access: &Access) -> Result<Self, ClusterError> {
+        let config = Self::config(access).await?;
+        Self::with_config(config, access)
+    }
+
+    /// Connects as the pod's service account, for the agent.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoCluster`] outside a pod.
+    pub fn in_cluster(verb: &'static str) -> Result<Self, ClusterError> {
+        let config = Config::incluster().map_err(|error| no_cluster(format!("the pod's service account: {error}")))?;
+        Self::with_config(config, &Access { verb, ..Access::default() })
+    }
+
+    fn with_config(mut config: Config, access: &Access) -> Result<Self, ClusterError> {
+        config.connect_timeout = Some(CONNECT);
+        let agent = format!("certctl/{} ({})", env!("CARGO_PKG_VERSION"), access.verb);
+        let agent = HeaderValue::from_str(&agent).map_err(|error| no_cluster(error.to_string()))?;
+        config.headers.push((header::USER_AGENT, agent));
+        let client = Client::try_from(config).map_err(|error| no_cluster(error.to_string()))?;
+        Ok(Self { client, access: access.clone() })
+    }
+
+    async fn config(access: &Access) -> Result<Config, ClusterError> {
+        let options = KubeConfigOptions { context: access.context.clone(), cluster: access.cluster.clone(), user: access.user.clone() };
+        let (from, kubeconfig) = match &access.kubeconfig {
+            Some(path) => (format!("--kubeconfig {}", path.display()), Kubeconfig::read_from(path)),
+            None => ("KUBECONFIG, then ~/.kube/config".to_owned(), Kubeconfig::read()),
+        };
+        let failed = |error: String| no_cluster(format!("{from}: {error}"));
+        match kubeconfig {
+            Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| failed(error.to_string())),
+            Err(error) if access.kubeconfig.is_some() => Err(failed(error.to_string())),
+            Err(error) => Config::incluster().map_err(|pod| failed(format!("{error}; then the pod's service account: {pod}"))),
+        }
+    }
+
+    /// A fresh connection with what the kubeconfig holds now.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn reconnect(&self) -> Result<Self, ClusterError> {
+        Self::connect(&self.access).await
+    }
+
+    /// The file in which the caller's credential stands: `--kubeconfig`, the first of `KUBECONFIG` that has the context, or the default.
+    #[must_use]
+    pub fn kubeconfig_path(&self) -> Option<PathBuf> {
+        if let Some(path) = &self.access.kubeconfig {
+            return Some(path.clone());
+        }
+        #[expect(clippy::disallowed_methods, reason = "the place of the kubeconfig is defined by the environment")]
+        let listed = std::env::var_os("KUBECONFIG");
+        let from_list = listed.iter().flat_map(std::env::split_paths).find(|path| path.is_file());
+        #[expect(clippy::disallowed_methods, reason = "the place of the kubeconfig is defined by the environment")]
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        from_list.or_else(|| home.map(|home| home.join(".kube/config")).filter(|path| path.is_file()))
+    }
+
+    /// The server's version, as a first call that shows whether there is a cluster.
+    ///
+    /// # Errors
+    /// The call failed; the reason says what the transport or the server said.
+    pub async fn version(&self) -> Result<String, ClusterError> {
+        let version = self.client.apiserver_version().await.map_err(ClusterError::call("reach", "the API server"))?;
+        Ok(version.git_version)
+    }
+}
+
+fn no_cluster(tried: String) -> ClusterError {
+    ClusterError::NoCluster { tried }
+}

@@ -1,0 +1,76 @@
+//! Certificates through the CSR API (`certificates.k8s.io/v1`).
+
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, PostParams};
+use kube::runtime::wait::await_condition;
+
+use super::client::Cluster;
+use super::error::ClusterError;
+
+/// `kubernetes.io/kube-apiserver-client`: approved by hand, never for `system:masters`.
+pub const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
+/// `kubernetes.io/kube-apiserver-client-kubelet`: approved by kube-controller-manager when the requester is the node itself.
+pub const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+
+/// Has a PEM request signed and returns the PEM certificate. With `approve`, approves it as the caller.
+///
+/// # Errors
+/// A failed call, a denial, or no certificate within `timeout`.
+pub async fn sign(cluster: &Cluster, request: &str, signer: &str, approve: bool, timeout: Duration) -> Result<String, ClusterError> {
+    let api: Api<CertificateSigningRequest> = Api::all(cluster.client.clone());
+    let csr = CertificateSigningRequest {
+        metadata: ObjectMeta { generate_name: Some("certctl-".into()), ..ObjectMeta::default() },
+        spec: CertificateSigningRequestSpec {
+            request: ByteString(request.as_bytes().to_vec()),
+            signer_name: signer.to_owned(),
+            usages: Some(vec!["digital signature".into(), "client auth".into()]),
+            ..CertificateSigningRequestSpec::default()
+        },
+        status: None,
+    };
+    let created = api.create(&PostParams::default(), &csr).await.map_err(ClusterError::call("create", "a certificate signing request"))?;
+    let name = created.metadata.name.clone().unwrap_or_default();
+    let object = format!("csr/{name}");
+    if approve {
+        self::approve(&api, &name, created).await?;
+    }
+    let signed = await_condition(api.clone(), &name, |csr: Option<&CertificateSigningRequest>| csr.is_some_and(|csr| verdict(csr).is_some()));
+    let csr = match tokio::time::timeout(timeout, signed).await {
+        Ok(Ok(csr)) => csr,
+        Ok(Err(error)) => return Err(ClusterError::content(object, error)),
+        Err(_) => return Err(ClusterError::content(object, format!("not signed within {} s: does a kube-controller-manager lead?", timeout.as_secs()))),
+    };
+    let result = csr.as_ref().and_then(verdict).unwrap_or(Err("it was deleted".into())).map_err(|reason| ClusterError::content(&object, reason));
+    // It has served; the cleaner would remove it after an hour anyway.
+    if let Err(error) = api.delete(&name, &DeleteParams::default()).await {
+        tracing::debug!(%error, "removal of {object}");
+    }
+    result
+}
+
+async fn approve(api: &Api<CertificateSigningRequest>, name: &str, mut csr: CertificateSigningRequest) -> Result<(), ClusterError> {
+    let status = csr.status.get_or_insert_default();
+    status.conditions.get_or_insert_default().push(CertificateSigningRequestCondition {
+        type_: "Approved".into(),
+        status: "True".into(),
+        reason: Some("CertctlRotation".into()),
+        message: Some("approved by the administrator who runs certctl".into()),
+        ..CertificateSigningRequestCondition::default()
+    });
+    api.replace_approval(name, &PostParams::default(), &csr).await.map_err(ClusterError::call("approve", format!("csr/{name}")))?;
+    Ok(())
+}
+
+/// The certificate, or why there will be none; `None` while it is pending.
+fn verdict(csr: &CertificateSigningRequest) -> Option<Result<String, String>> {
+    let status = csr.status.as_ref()?;
+    if let Some(certificate) = &status.certificate {
+        return Some(String::from_utf8(certificate.0.clone()).map_err(|error| error.to_string()));
+    }
+    let refused = status.conditions.iter().flatten().find(|condition| condition.type_ == "Denied" || condition.type_ == "Failed")?;
+    Some(Err(format!("{}: {}", refused.type_, refused.message.clone().unwrap_or_default())))
+}

@@ -1,0 +1,77 @@
+//! What can go wrong with the API server, in words.
+
+/// A call that failed, with its object.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// No kubeconfig could be read or used.
+    #[error("no cluster to talk to: {tried}")]
+    NoCluster {
+        /// What was tried, in order.
+        tried: String,
+    },
+    /// The API server refused, or could not be reached.
+    #[error("cannot {verb} {object}: {reason}")]
+    Call {
+        /// What was asked, for example `read`.
+        verb: &'static str,
+        /// The object.
+        object: String,
+        /// The API server's message or the transport's.
+        reason: String,
+        /// HTTP status code, when the API server answered.
+        code: Option<u16>,
+    },
+    /// An object's content is not what it should be.
+    #[error("{object}: {problem}")]
+    Content {
+        /// The object.
+        object: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Another driver holds the Lease.
+    #[error("another certctl is at work: {holder}, since {since}")]
+    Held {
+        /// User, host and process.
+        holder: String,
+        /// RFC 3339.
+        since: String,
+    },
+}
+
+impl ClusterError {
+    /// Translates an error of the client once, with the object's name (kube's own text repeats its source).
+    pub fn call(verb: &'static str, object: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let object = object.into();
+        move |error| {
+            let (reason, code) = match &error {
+                kube::Error::Api(status) => (status.message.clone(), Some(status.code)),
+                other => (transport(other), None),
+            };
+            Self::Call { verb, object, reason, code }
+        }
+    }
+
+    /// A problem with what stands in an object.
+    pub fn content(object: impl Into<String>, problem: impl std::fmt::Display) -> Self {
+        Self::Content { object: object.into(), problem: problem.to_string() }
+    }
+
+    /// The HTTP status code, when the API server answered.
+    #[must_use]
+    pub const fn code(&self) -> Option<u16> {
+        match self {
+            Self::Call { code, .. } => *code,
+            _ => None,
+        }
+    }
+}
+
+/// The innermost cause says what happened ("certificate has expired", "connection refused").
+fn transport(error: &kube::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

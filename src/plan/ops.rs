@@ -1,0 +1,166 @@
+//! From a node's state to its target: which operations, in which order.
+
+use super::op::Op;
+use super::state::{Component, Conf, ConfState, Leaf, NodeState, ProcessState};
+use super::target::{ControlPlaneTarget, Credential, NodeTarget};
+use crate::pki::CaId;
+
+/// The operations that bring `state` to `target`, in an order in which every prefix leaves a node that works.
+///
+/// Verifiers are widened first and narrowed last; a bundle never stands in the file that kube-controller-manager signs with
+/// (`pkg/controller/certificates/signer/ca_provider.go` wants exactly one certificate), so the process is away while the file changes kind.
+/// Empty means: nothing to do, the target is reached.
+#[must_use]
+pub fn node_ops(state: &NodeState, target: &NodeTarget) -> Vec<Op> {
+    let mut ops = Vec::new();
+    let widening = target.ca_bundle.iter().any(|ca| !state.disk.ca_bundle.contains(ca));
+    match &target.control_plane {
+        Some(control_plane) => control_plane_ops(state, target, control_plane, widening, &mut ops),
+        None if widening && state.disk.ca_bundle != target.ca_bundle => ops.push(Op::WriteBundle(target.ca_bundle.clone())),
+        None => {}
+    }
+    kubelet_ops(state, target, &mut ops);
+    let written = ops.iter().any(writes_bundle);
+    if state.disk.ca_bundle != target.ca_bundle && !written {
+        ops.push(Op::WriteBundle(target.ca_bundle.clone()));
+    }
+    if target.control_plane.as_ref().is_some_and(|t| t.signer.is_none()) && state.disk.signer_file.is_some() {
+        ops.push(Op::RemoveSigner);
+    }
+    ops
+}
+
+fn writes_bundle(op: &Op) -> bool {
+    match op {
+        Op::WriteBundle(_) => true,
+        Op::RestartStaticPod { during, .. } => during.iter().any(writes_bundle),
+        _ => false,
+    }
+}
+
+fn control_plane_ops(state: &NodeState, target: &NodeTarget, wanted: &ControlPlaneTarget, widening: bool, ops: &mut Vec<Op>) {
+    if let Some(signer) = &wanted.signer
+        && state.disk.signer_file.as_ref() != Some(signer)
+    {
+        ops.push(Op::WriteSigner(signer.clone()));
+    }
+    let bundle_differs = state.disk.ca_bundle != target.ca_bundle;
+    // While the manifest has stock flags the process signs with ca.crt: it must not see a bundle there.
+    let changes_kind = state.disk.own_signer != wanted.signer.is_some();
+    if bundle_differs && widening && !changes_kind {
+        ops.push(Op::WriteBundle(target.ca_bundle.clone()));
+    }
+    let bundle_first = bundle_differs && widening && changes_kind;
+    if bundle_first {
+        // A node that was away for several phases: its API server must know the new CA before anything here presents it.
+        controller_manager_op(state, target, wanted, true, ops);
+    }
+    leaf_ops(state, wanted, ops);
+    for conf in [Conf::Admin, Conf::SuperAdmin] {
+        conf_op(state, conf, &wanted.admin, ops);
+    }
+    scheduler_op(state, wanted, ops);
+    if !bundle_first {
+        controller_manager_op(state, target, wanted, bundle_differs && changes_kind, ops);
+    }
+    let active = target.ca_bundle.first();
+    if state.disk.ca_key.is_some() && state.disk.ca_key.as_ref() != active
+        && let Some(active) = active
+    {
+        ops.push(Op::WriteCaKey(active.clone()));
+    }
+}
+
+fn leaf_ops(state: &NodeState, wanted: &ControlPlaneTarget, ops: &mut Vec<Op>) {
+    for leaf in Leaf::ALL {
+        let (issuer, vouched_by) = match leaf {
+            Leaf::Apiserver => (&wanted.serving, wanted.vouched_by.clone()),
+            Leaf::ApiserverKubeletClient => (&wanted.kubelet_client, Vec::new()),
+        };
+        let reached = state
+            .disk
+            .leaves
+            .get(&leaf)
+            .is_some_and(|held| held.issuer.as_ref() == Some(issuer) && held.vouched_by == vouched_by);
+        if !reached {
+            ops.push(Op::ReissueLeaf { leaf, issuer: issuer.clone(), vouched_by });
+        }
+    }
+}
+
+fn conf_op(state: &NodeState, conf: Conf, wanted: &Credential, ops: &mut Vec<Op>) {
+    if let Some(held) = state.disk.confs.get(&conf)
+        && !holds(held, wanted)
+    {
+        ops.push(write_conf(conf, wanted));
+    }
+}
+
+fn write_conf(conf: Conf, wanted: &Credential) -> Op {
+    Op::WriteConf { conf, issuer: Some(wanted.issuer.clone()), trust: wanted.trust.clone() }
+}
+
+fn holds(held: &ConfState, wanted: &Credential) -> bool {
+    held.issuer.as_ref() == Some(&wanted.issuer) && held.trust == wanted.trust
+}
+
+fn loaded(process: Option<&ProcessState>, wanted: &Credential) -> bool {
+    process.and_then(|p| p.conf.as_ref()).is_some_and(|conf| holds(conf, wanted))
+}
+
+fn scheduler_op(state: &NodeState, wanted: &ControlPlaneTarget, ops: &mut Vec<Op>) {
+    let on_disk = state.disk.confs.get(&Conf::Scheduler).is_some_and(|held| holds(held, &wanted.components));
+    if on_disk && loaded(state.loaded.scheduler.as_ref(), &wanted.components) {
+        return;
+    }
+    let during = if on_disk { Vec::new() } else { vec![write_conf(Conf::Scheduler, &wanted.components)] };
+    ops.push(Op::RestartStaticPod { component: Component::KubeScheduler, own_signer: None, during });
+}
+
+fn controller_manager_op(state: &NodeState, target: &NodeTarget, wanted: &ControlPlaneTarget, write_bundle: bool, ops: &mut Vec<Op>) {
+    let process = state.loaded.controller_manager.as_ref();
+    let own = wanted.signer.is_some();
+    let on_disk = state.disk.confs.get(&Conf::ControllerManager).is_some_and(|held| holds(held, &wanted.components));
+    // A root CA that differs from the file cannot be loaded by a restart: it is wanted as it is in memory.
+    let root_ca = !same_set(&wanted.root_ca, &target.ca_bundle)
+        || process.is_some_and(|p| same_set(&p.root_ca, &wanted.root_ca));
+    let flags = state.disk.own_signer == own && process.is_some_and(|p| p.own_signer == own);
+    if on_disk && loaded(process, &wanted.components) && root_ca && flags {
+        return;
+    }
+    let mut during = Vec::new();
+    if !on_disk {
+        during.push(write_conf(Conf::ControllerManager, &wanted.components));
+    }
+    let active = target.ca_bundle.first();
+    if !own && state.disk.ca_key.as_ref() != active
+        && let Some(active) = active
+    {
+        during.push(Op::WriteCaKey(active.clone()));
+    }
+    if write_bundle {
+        during.push(Op::WriteBundle(target.ca_bundle.clone()));
+    }
+    ops.push(Op::RestartStaticPod { component: Component::KubeControllerManager, own_signer: Some(own), during });
+}
+
+fn kubelet_ops(state: &NodeState, target: &NodeTarget, ops: &mut Vec<Op>) {
+    let mut on_disk = true;
+    if state.disk.confs.get(&Conf::Kubelet).is_some_and(|held| held.trust != target.kubelet.trust) {
+        ops.push(Op::WriteConf { conf: Conf::Kubelet, issuer: None, trust: target.kubelet.trust.clone() });
+        on_disk = false;
+    }
+    if state.disk.kubelet_client.as_ref() != Some(&target.kubelet.issuer) {
+        ops.push(Op::ReissueKubeletClient(target.kubelet.issuer.clone()));
+        on_disk = false;
+    }
+    if target.kubelet_loaded && !(on_disk && loaded(state.loaded.kubelet.as_ref(), &target.kubelet)) {
+        ops.push(Op::RestartKubelet);
+    }
+}
+
+/// Equal as sets: the order of a bundle matters to signers, not to verifiers.
+#[must_use]
+pub fn same_set(left: &[CaId], right: &[CaId]) -> bool {
+    left.iter().all(|ca| right.contains(ca)) && right.iter().all(|ca| left.contains(ca))
+}

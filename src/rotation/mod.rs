@@ -1,0 +1,27 @@
+//! PURE: how a CA is replaced.
+//!
+//! A rotation is level-triggered: [`planner::next`] looks at an [`Inventory`] and a [`Goal`] and says what to do now. Nothing is remembered
+//! between two calls, so any caller may ask at any time, after any crash.
+//!
+//! **Guarantees.** Verifiers are widened before any presenter changes and narrowed when no presenter needs the old CA. A node is never
+//! asked to go back. A rollback is a rotation with the roles of the two CAs exchanged.
+//!
+//! **Assumptions.** The inventory is true: what an agent reports was read from files, handshakes and processes.
+
+mod inventory;
+pub mod matrix;
+mod phase;
+mod planner;
+mod preflight;
+mod progress;
+pub mod simulate;
+mod status;
+mod targets;
+
+pub use inventory::{ClusterView, Goal, Inventory, NodeView, verdict};
+pub use phase::{Phase, UnknownPhase};
+pub use planner::{Next, Step, next};
+pub use preflight::{Blocker, NodeHealth, Preflight, preflight};
+pub use progress::{missing, phase_of};
+pub use status::{PlaneStatus, Sentence, describe};
+pub use targets::target;

@@ -1,0 +1,151 @@
+//! What must be true before a rotation may begin.
+
+use std::collections::BTreeMap;
+
+use crate::plan::Verdict;
+
+use super::inventory::{Goal, Inventory, NodeView, verdict};
+
+/// Largest difference between a node's clock and the driver's, in seconds.
+pub const MAX_CLOCK_SKEW: i64 = 60;
+
+/// One reason not to begin, with its remedy.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Blocker {
+    /// The object, for example `node/cp-2`.
+    pub object: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl std::fmt::Display for Blocker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} ({})", self.object, self.problem, self.remedy)
+    }
+}
+
+/// What an agent says about its node's health besides the state of its PKI.
+#[derive(Clone, Debug, Default)]
+pub struct NodeHealth {
+    /// Version of the agent, `None` when it does not run.
+    pub agent_version: Option<String>,
+    /// Node's clock minus the driver's, seconds, with the round trip taken off.
+    pub clock_skew: i64,
+    /// etcd on this node: `Some(false)` when it does not answer healthy, `None` without etcd.
+    pub etcd_healthy: Option<bool>,
+    /// Certificates of the node that are broken: path and problem.
+    pub broken: Vec<(String, String)>,
+    /// True when ca.key does not belong to the first certificate of ca.crt.
+    pub key_mismatch: bool,
+}
+
+/// What a preflight looks at.
+pub struct Preflight<'a> {
+    /// PKI state.
+    pub inventory: &'a Inventory,
+    /// The goal, waivers included.
+    pub goal: &'a Goal,
+    /// Health by node.
+    pub health: &'a BTreeMap<String, NodeHealth>,
+    /// Version of the driver, which the agents must have too.
+    pub version: &'a str,
+    /// Seconds since the Unix epoch.
+    pub now: i64,
+}
+
+/// Every reason not to begin; empty when nothing stands in the way.
+#[must_use]
+pub fn preflight(input: &Preflight<'_>) -> Vec<Blocker> {
+    let mut blockers = Vec::new();
+    let mut control_plane = 0;
+    for (name, node) in input.inventory.counted(input.goal) {
+        let health = input.health.get(name).cloned().unwrap_or_default();
+        let mut found = Found { object: format!("node/{name}"), blockers: &mut blockers };
+        if !agent(input, name, node, &health, &mut found) {
+            continue;
+        }
+        certificates(input, node, &health, &mut found);
+        if node.state.control_plane {
+            control_plane += 1;
+            authority(input, node, &health, &mut found);
+        }
+    }
+    if control_plane == 0 && blockers.is_empty() {
+        let mut found = Found { object: "cluster".into(), blockers: &mut blockers };
+        found.add("no control-plane node has an agent", "run `certctl install` and wait until its pods run on the control-plane nodes");
+    }
+    blockers
+}
+
+struct Found<'a> {
+    object: String,
+    blockers: &'a mut Vec<Blocker>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.blockers.push(Blocker { object: self.object.clone(), problem: problem.into(), remedy: remedy.into() });
+    }
+}
+
+/// True when there is an agent whose report can be looked at.
+fn agent(input: &Preflight<'_>, name: &str, node: &NodeView, health: &NodeHealth, found: &mut Found<'_>) -> bool {
+    if !node.ready {
+        found.add("the node is not Ready", format!("bring it back, or leave it out with --waive node/{name}"));
+    }
+    let Some(version) = &health.agent_version else {
+        found.add("no certctl agent has reported", format!("run `certctl install`, or leave the node out with --waive node/{name}"));
+        return false;
+    };
+    if version != input.version {
+        found.add(format!("its agent has version {version}, this is {}", input.version), "run `certctl install` with this version");
+    }
+    if !node.responding {
+        found.add("its agent does not answer", format!("look at `kubectl -n certctl-system get pods -o wide`, or leave the node out with --waive node/{name}"));
+    }
+    if health.clock_skew.abs() > MAX_CLOCK_SKEW {
+        found.add(
+            format!("its clock is {} s off, more than {MAX_CLOCK_SKEW} s", health.clock_skew),
+            "set the clocks by NTP; never turn a clock back on a running node",
+        );
+    }
+    true
+}
+
+fn certificates(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, found: &mut Found<'_>) {
+    for (path, problem) in &health.broken {
+        found.add(format!("{path}: {problem}"), "repair or remove the file, then try again");
+    }
+    let disk = &node.state.disk;
+    let leaves = disk.leaves.iter().map(|(leaf, state)| (format!("pki/{}.crt", leaf.name()), state.not_after));
+    let confs = disk.confs.iter().filter(|(_, conf)| conf.issuer.is_some()).map(|(conf, state)| (conf.file_name().to_owned(), state.not_after));
+    let kubelet = disk.kubelet_client.iter().map(|_| ("kubelet-client-current.pem".to_owned(), disk.kubelet_client_not_after));
+    for (path, not_after) in leaves.chain(confs).chain(kubelet) {
+        if not_after <= input.now {
+            found.add(format!("{path} has expired"), "renew it first (`certctl renew`, `kubeadm certs renew`), or bring the cluster back with `certctl repair`");
+        }
+    }
+    if let Some(stranger) = disk.ca_bundle.iter().find(|ca| **ca != input.goal.from && Some(*ca) != input.goal.to.as_ref()) {
+        found.add(
+            format!("pki/ca.crt is already a bundle: it holds CA {}", stranger.short()),
+            "finish or undo the rotation that somebody began, until ca.crt holds one CA on every node",
+        );
+    }
+}
+
+fn authority(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, found: &mut Found<'_>) {
+    let disk = &node.state.disk;
+    if disk.ca_key.is_none() {
+        found.add("pki/ca.key is missing (external CA)", "put the CA's key there for the rotation; an external CA cannot be rotated yet");
+    } else if health.key_mismatch {
+        found.add("pki/ca.key does not belong to pki/ca.crt", "put the matching key back, for example from another control-plane node");
+    }
+    if health.etcd_healthy == Some(false) {
+        found.add("etcd is not healthy", "look at `etcdctl endpoint health --cluster`; a rotation needs every member");
+    }
+    if verdict(&node.apiserver, &input.goal.from) == Verdict::Refused {
+        found.add("its API server refuses clients of the present CA", "look at pki/ca.crt on that node");
+    }
+}

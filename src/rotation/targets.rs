@@ -1,0 +1,138 @@
+//! What a phase asks of a node.
+
+use crate::pki::CaId;
+use crate::plan::{Conf, ControlPlaneTarget, Credential, Leaf, NodeTarget, same_set};
+
+use super::inventory::{Goal, Inventory, NodeView};
+use super::phase::Phase;
+
+/// The target of `phase` for one node: what the phase asks for, or what the node already has when that is further.
+///
+/// It never asks a node to go back, so a node that `kubeadm` changed behind our back is healed forward, and a node that comes back
+/// late is brought to where the others are.
+#[must_use]
+pub fn target(phase: Phase, node: &NodeView, inventory: &Inventory, goal: &Goal) -> Option<NodeTarget> {
+    let to = goal.to.as_ref()?;
+    let ask = Ask { phase, node, from: &goal.from, to };
+    Some(NodeTarget {
+        ca_bundle: ask.bundle(),
+        kubelet: ask.kubelet(),
+        kubelet_loaded: phase >= Phase::DPReissued || node.state.disk.kubelet_client.as_ref() == Some(to),
+        control_plane: node.state.control_plane.then(|| ask.control_plane(inventory, goal)),
+    })
+}
+
+struct Ask<'a> {
+    phase: Phase,
+    node: &'a NodeView,
+    from: &'a CaId,
+    to: &'a CaId,
+}
+
+impl Ask<'_> {
+    /// `to` when the phase asks for it or the node has it, else `from`.
+    fn issuer(&self, since: Phase, held: Option<&CaId>) -> CaId {
+        if self.phase >= since || held == Some(self.to) { self.to.clone() } else { self.from.clone() }
+    }
+
+    fn only(ca: &CaId) -> Vec<CaId> {
+        vec![ca.clone()]
+    }
+
+    fn both(&self, first: &CaId) -> Vec<CaId> {
+        let second = if first == self.to { self.from } else { self.to };
+        vec![first.clone(), second.clone()]
+    }
+
+    /// A trust set that is widened by phase `widen` and narrowed by phase `narrow`, the given CA first.
+    fn trust(&self, widen: Phase, narrow: Phase, held: &[CaId], first: &CaId) -> Vec<CaId> {
+        if self.phase >= narrow || same_set(held, &Self::only(self.to)) {
+            Self::only(self.to)
+        } else if self.phase >= widen || held.contains(self.to) {
+            self.both(first)
+        } else {
+            Self::only(self.from)
+        }
+    }
+
+    fn bundle(&self) -> Vec<CaId> {
+        let (widen, narrow) = if self.node.state.control_plane {
+            (Phase::CPTrusted, Phase::CPUntrusted)
+        } else {
+            (Phase::DPTrusted, Phase::DPUntrusted)
+        };
+        self.trust(widen, narrow, &self.node.state.disk.ca_bundle, &self.signer())
+    }
+
+    /// The CA that signs CSRs on this node now, or the new one once it is time.
+    fn signer(&self) -> CaId {
+        let disk = &self.node.state.disk;
+        let held = if disk.own_signer { disk.signer_file.as_ref() } else { disk.ca_bundle.first() };
+        self.issuer(Phase::SignerSwitched, held)
+    }
+
+    fn kubelet(&self) -> Credential {
+        let disk = &self.node.state.disk;
+        let held = disk.confs.get(&Conf::Kubelet).map(|conf| conf.trust.clone()).unwrap_or_default();
+        Credential {
+            issuer: self.issuer(Phase::DPReissued, disk.kubelet_client.as_ref()),
+            trust: self.trust(Phase::DPTrusted, Phase::DPReissued, &held, self.from),
+        }
+    }
+
+    fn control_plane(&self, inventory: &Inventory, goal: &Goal) -> ControlPlaneTarget {
+        let disk = &self.node.state.disk;
+        let leaf = |leaf| disk.leaves.get(&leaf).and_then(|held| held.issuer.as_ref());
+        let serving = self.issuer(Phase::CPReissued, leaf(Leaf::Apiserver));
+        let bundle = self.bundle();
+        ControlPlaneTarget {
+            kept: self.both(self.from),
+            signer: self.own_signer(&bundle).then(|| self.signer()),
+            vouched_by: self.vouched_by(&serving),
+            serving,
+            kubelet_client: self.issuer(Phase::CPReissued, leaf(Leaf::ApiserverKubeletClient)),
+            admin: self.admin(),
+            components: self.components(inventory, goal),
+            root_ca: self.root_ca(bundle),
+        }
+    }
+
+    /// kube-controller-manager needs its own file while `ca.crt` holds two CAs, and keeps it until it is restarted for its root CA.
+    fn own_signer(&self, bundle: &[CaId]) -> bool {
+        bundle.len() > 1 || (self.node.state.disk.own_signer && self.phase < Phase::DPUntrusted)
+    }
+
+    /// The cross-signed certificate stays behind the leaf until `finalize`.
+    fn vouched_by(&self, serving: &CaId) -> Vec<CaId> {
+        if serving == self.to {
+            return Self::only(self.from);
+        }
+        self.node.state.disk.leaves.get(&Leaf::Apiserver).map(|held| held.vouched_by.clone()).unwrap_or_default()
+    }
+
+    fn admin(&self) -> Credential {
+        let held = self.node.state.disk.confs.get(&Conf::Admin).cloned().unwrap_or_default();
+        let issuer = self.issuer(Phase::CPReissued, held.issuer.as_ref());
+        Credential { trust: self.trust(Phase::CPReissued, Phase::Completed, &held.trust, &issuer), issuer }
+    }
+
+    /// The components verify one API server, their own; once every API server serves the new chain they need to trust the new CA only,
+    /// and one restart is enough.
+    fn components(&self, inventory: &Inventory, goal: &Goal) -> Credential {
+        let held = self.node.state.disk.confs.get(&Conf::ControllerManager).cloned().unwrap_or_default();
+        let served = inventory.control_plane(goal).all(|(_, node)| node.apiserver.issuer.as_ref() == Some(self.to));
+        if (self.phase >= Phase::CPReissued && served) || held.issuer.as_ref() == Some(self.to) {
+            return Credential { issuer: self.to.clone(), trust: Self::only(self.to) };
+        }
+        let trust = if held.trust.is_empty() { Self::only(self.from) } else { held.trust };
+        Credential { issuer: held.issuer.unwrap_or_else(|| self.from.clone()), trust }
+    }
+
+    fn root_ca(&self, bundle: Vec<CaId>) -> Vec<CaId> {
+        if self.phase >= Phase::CPUntrusted && self.phase < Phase::DPUntrusted {
+            // Narrowed with the data plane: pods verify servers, and no server presents the old CA any more.
+            return self.both(self.from);
+        }
+        bundle
+    }
+}

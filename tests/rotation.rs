@@ -1,0 +1,280 @@
+//! The planner on a simulated cluster: it always gets to the end, from wherever it is stopped, and no step cuts anybody off.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use certctl::pki::{CaId, Material};
+use certctl::plan::{Conf, ConfState, Leaf, LeafState, NodeState, Op, ProcessState};
+use certctl::rotation::matrix::Matrix;
+use certctl::rotation::simulate::{apply_op, settle, take, whole_plan};
+use certctl::rotation::{ClusterView, Goal, Inventory, Next, NodeView, Phase, Step, describe, next, phase_of, target};
+
+fn ca(name: &str) -> CaId {
+    CaId::planned(name)
+}
+
+fn conf(ca: &CaId) -> ConfState {
+    ConfState { issuer: Some(ca.clone()), trust: vec![ca.clone()], not_after: 1 }
+}
+
+fn node(control_plane: bool, old: &CaId) -> NodeView {
+    let mut state = NodeState { control_plane, ..NodeState::default() };
+    state.disk.ca_bundle = vec![old.clone()];
+    state.disk.kubelet_client = Some(old.clone());
+    state.disk.confs.insert(Conf::Kubelet, ConfState { issuer: None, ..conf(old) });
+    state.loaded.kubelet = Some(ProcessState { conf: Some(conf(old)), ..ProcessState::default() });
+    if control_plane {
+        state.disk.ca_key = Some(old.clone());
+        state.disk.kept = vec![old.clone()];
+        for leaf in Leaf::ALL {
+            state.disk.leaves.insert(leaf, LeafState { issuer: Some(old.clone()), vouched_by: Vec::new(), not_after: 1 });
+        }
+        for name in [Conf::Admin, Conf::SuperAdmin, Conf::ControllerManager, Conf::Scheduler] {
+            state.disk.confs.insert(name, conf(old));
+        }
+        let process = ProcessState { conf: Some(conf(old)), root_ca: vec![old.clone()], ..ProcessState::default() };
+        state.loaded.controller_manager = Some(process.clone());
+        state.loaded.scheduler = Some(process);
+    }
+    NodeView { state, responding: true, ready: true, ..NodeView::default() }
+}
+
+fn cluster(control_planes: usize, workers: usize) -> (Inventory, Goal) {
+    let old = ca("old");
+    let mut nodes = BTreeMap::new();
+    for number in 1..=control_planes {
+        nodes.insert(format!("cp-{number}"), node(true, &old));
+    }
+    for number in 1..=workers {
+        nodes.insert(format!("w-{number}"), node(false, &old));
+    }
+    let view = ClusterView {
+        root_ca: BTreeMap::from([("default".into(), vec![old.clone()]), ("kube-system".into(), vec![old.clone()])]),
+        cluster_info: Some(vec![old.clone()]),
+        ca_bundles: BTreeMap::from([("validatingwebhookconfiguration/x".into(), vec![old.clone()])]),
+        kubeadm_own_signer: Some(false),
+        client_ca: vec![old.clone()],
+        controller_manager_leader: Some("cp-1".into()),
+        csr_signer: None,
+        caller: Some(conf(&old)),
+    };
+    let goal = Goal { from: old.clone(), to: None, waived: BTreeSet::new(), max_unavailable: 2, pause_before: None };
+    let mut inventory = Inventory { nodes, cluster: view, recorded: BTreeSet::from([old]) };
+    settle(&mut inventory, &goal);
+    (inventory, goal)
+}
+
+fn now() -> jiff::Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+/// Real certificates for the two CAs of the simulation, cross-signed both ways.
+fn materials() -> BTreeMap<CaId, Material> {
+    Material::planned_pair(&ca("old"), &ca("new"), now()).unwrap()
+}
+
+/// Takes steps until the planner has none, or until `stop` operations are done (in the middle of a node's step); true when stopped so.
+fn run(world: &mut Inventory, goal: &mut Goal, stop: usize) -> bool {
+    let mut done = 0;
+    for _ in 0..500 {
+        settle(world, goal);
+        let Next::Steps(_, steps) = next(world, goal) else { return false };
+        for step in &steps {
+            let Step::Node { node, ops, target } = step else {
+                take(world, goal, step);
+                continue;
+            };
+            world.nodes.get_mut(node).unwrap().target = Some((**target).clone());
+            for op in ops {
+                if done == stop {
+                    return true;
+                }
+                apply_op(world, node, op);
+                done += 1;
+            }
+        }
+    }
+    panic!("does not end: {:?}", next(world, goal));
+}
+
+/// To the end, every step checked by the trust matrix first.
+fn run_to_end(world: &mut Inventory, goal: &mut Goal, materials: &BTreeMap<CaId, Material>) {
+    for _ in 0..500 {
+        settle(world, goal);
+        match next(world, goal) {
+            Next::Done => return,
+            Next::Steps(_, steps) => {
+                let violations = Matrix::new(materials, now()).check(world, goal, &steps);
+                assert_eq!(violations, Vec::new(), "in phase {}", phase_of(world, goal));
+                steps.iter().for_each(|step| take(world, goal, step));
+            }
+            other => panic!("stuck in {}: {other:?}", phase_of(world, goal)),
+        }
+    }
+    panic!("does not end");
+}
+
+#[test]
+fn a_whole_rotation_ends_in_the_stock_layout_with_the_restarts_that_are_promised() {
+    let (inventory, goal) = cluster(3, 2);
+    let plan = whole_plan(&inventory, &goal).unwrap();
+    let mut restarts: BTreeMap<(String, &str), usize> = BTreeMap::new();
+    for step in plan.iter().flat_map(|(_, steps)| steps) {
+        if let Step::Node { node, ops, .. } = step {
+            for process in ops.iter().filter_map(Op::restarts) {
+                *restarts.entry((node.clone(), process)).or_default() += 1;
+            }
+        }
+    }
+    for ((node, process), count) in &restarts {
+        let promised = if *process == "kube-controller-manager" { 3 } else { 1 };
+        assert_eq!(*count, promised, "{process} on {node}");
+    }
+    assert_eq!(restarts.len(), 3 * 2 + 5, "KCM and scheduler per control-plane node, the kubelet per node: {restarts:?}");
+
+    let (mut world, mut goal) = cluster(3, 2);
+    run_to_end(&mut world, &mut goal, &materials());
+    let new = ca("new");
+    for (name, node) in &world.nodes {
+        assert_eq!(node.state.disk.ca_bundle, [new.clone()], "{name}");
+        assert!(!node.state.disk.own_signer && node.state.disk.signer_file.is_none(), "{name}");
+    }
+    let versions = BTreeMap::from([(ca("old"), 1), (new, 2)]);
+    assert_eq!(
+        describe(&world, &goal, &versions).message,
+        "Control plane has CA bundle [2], certs from CA 2, CA 2 is CSR signer. Data plane has CA bundle [2], CA 2 was CSR signer at last restart."
+    );
+}
+
+#[test]
+fn the_sentence_of_phase_five_is_that_of_gkectl() {
+    let (mut world, mut goal) = cluster(3, 2);
+    goal.pause_before = Some(Phase::SignerSwitched);
+    assert!(!run(&mut world, &mut goal, usize::MAX));
+    assert_eq!(next(&world, &goal), Next::Pause(Phase::SignerSwitched));
+    let versions = BTreeMap::from([(ca("old"), 1), (ca("new"), 2)]);
+    assert_eq!(
+        describe(&world, &goal, &versions).message,
+        "Control plane has CA bundle [1 2], certs from CA 2, CA 1 is CSR signer. Data plane has CA bundle [1 2], CA 1 was CSR signer at last restart."
+    );
+}
+
+#[test]
+fn it_finishes_from_wherever_it_is_stopped() {
+    let materials = materials();
+    for (control_planes, workers) in [(3, 2), (1, 1)] {
+        for stop in 0.. {
+            let (mut world, mut goal) = cluster(control_planes, workers);
+            if !run(&mut world, &mut goal, stop) {
+                assert!(stop > 20, "the sweep stopped at {stop} operations already");
+                break;
+            }
+            // A new driver has not tried the CSR API yet.
+            world.cluster.csr_signer = None;
+            run_to_end(&mut world, &mut goal, &materials);
+        }
+    }
+}
+
+#[test]
+fn a_rollback_from_any_operation_before_the_drop_returns_to_the_old_ca() {
+    let materials = materials();
+    for stop in 0.. {
+        let (mut world, mut goal) = cluster(3, 2);
+        goal.pause_before = Some(Phase::DROP);
+        let stopped = run(&mut world, &mut goal, stop);
+        goal = Goal { from: ca("new"), to: Some(ca("old")), pause_before: None, ..goal };
+        world.cluster.csr_signer = None;
+        run_to_end(&mut world, &mut goal, &materials);
+        for (name, node) in &world.nodes {
+            assert_eq!(node.state.disk.ca_bundle, [ca("old")], "{name} after {stop} operations");
+            assert_eq!(node.state.disk.kubelet_client, Some(ca("old")), "{name} after {stop} operations");
+        }
+        if !stopped {
+            assert!(stop > 20, "the sweep stopped at {stop} operations already");
+            break;
+        }
+    }
+}
+
+#[test]
+fn the_leader_restarts_last_and_kubelets_within_the_limit() {
+    let (mut world, mut goal) = cluster(3, 6);
+    let mut leader_last = 0;
+    loop {
+        settle(&mut world, &goal);
+        let Next::Steps(_, steps) = next(&world, &goal) else { break };
+        let leader = world.cluster.controller_manager_leader.clone().unwrap();
+        let restarts = |step: &&Step, process: &str| matches!(step, Step::Node { ops, .. } if ops.iter().any(|op| op.restarts() == Some(process)));
+        let managers: Vec<&Step> = steps.iter().filter(|step| restarts(step, "kube-controller-manager")).collect();
+        if managers.iter().any(|step| matches!(step, Step::Node { node, .. } if *node == leader)) {
+            assert_eq!(managers.len(), 1, "the leader restarts beside a follower");
+            leader_last += 1;
+        }
+        assert!(steps.iter().filter(|step| restarts(step, "kubelet")).count() <= goal.max_unavailable);
+        steps.iter().for_each(|step| take(&mut world, &mut goal, step));
+    }
+    assert_eq!(leader_last, 3);
+}
+
+#[test]
+fn a_silent_node_holds_the_rotation_until_it_is_waived_and_is_brought_up_to_date_when_it_is_back() {
+    let materials = materials();
+    let (mut world, mut goal) = cluster(3, 2);
+    goal.to = Some(ca("new"));
+    world.recorded.insert(ca("new"));
+    world.nodes.get_mut("w-2").unwrap().responding = false;
+    // The silent node is given its steps but never carries them out.
+    let blocked = loop {
+        settle(&mut world, &goal);
+        let steps = match next(&world, &goal) {
+            Next::Steps(_, steps) => steps,
+            other => break other,
+        };
+        for step in &steps {
+            match step {
+                Step::Node { node, target, .. } if node == "w-2" => world.nodes.get_mut("w-2").unwrap().target = Some((**target).clone()),
+                step => take(&mut world, &mut goal, step),
+            }
+        }
+    };
+    let named = |reasons: &[String]| reasons.iter().any(|reason| reason.contains("--waive node/w-2"));
+    assert!(matches!(&blocked, Next::Wait(Phase::DPTrusted, reasons) if named(reasons)), "{blocked:?}");
+
+    goal.waived.insert("w-2".into());
+    run_to_end(&mut world, &mut goal, &materials);
+    assert_eq!(world.nodes["w-2"].state.disk.kubelet_client, Some(ca("old")));
+
+    goal.waived.clear();
+    world.nodes.get_mut("w-2").unwrap().responding = true;
+    assert!(!run(&mut world, &mut goal, usize::MAX));
+    assert_eq!(world.nodes["w-2"].state.disk.kubelet_client, Some(ca("new")));
+}
+
+#[test]
+fn the_matrix_names_the_edge_of_a_step_that_would_cut_somebody_off() {
+    let (world, mut goal) = cluster(3, 2);
+    goal.to = Some(ca("new"));
+    // A kubelet that shows a certificate of the new CA before any API server knows that CA.
+    let wanted = target(Phase::DPReissued, &world.nodes["w-1"], &world, &goal).unwrap();
+    let ops = vec![Op::ReissueKubeletClient(ca("new")), Op::RestartKubelet];
+    let steps = vec![Step::Node { node: "w-1".into(), target: Box::new(wanted), ops }];
+    let violations = Matrix::new(&materials(), now()).check(&world, &goal, &steps);
+    assert!(violations.iter().any(|v| v.presenter.contains("node/w-1") && v.verifier.contains("kube-apiserver")), "{violations:?}");
+}
+
+#[test]
+fn a_serving_certificate_without_the_cross_signed_chain_is_refused_by_processes_that_read_the_old_ca() {
+    let (mut world, mut goal) = cluster(3, 2);
+    goal.to = Some(ca("new"));
+    world.recorded.insert(ca("new"));
+    let step = |vouched_by| {
+        let wanted = target(Phase::CPReissued, &world.nodes["cp-1"], &world, &goal).unwrap();
+        let ops = vec![Op::ReissueLeaf { leaf: Leaf::Apiserver, issuer: ca("new"), vouched_by }];
+        vec![Step::Node { node: "cp-1".into(), target: Box::new(wanted), ops }]
+    };
+    let materials = materials();
+    let matrix = Matrix::new(&materials, now());
+    let without = matrix.check(&world, &goal, &step(Vec::new()));
+    assert!(without.iter().any(|v| v.verifier.contains("read the CA before")), "{without:?}");
+    assert_eq!(matrix.check(&world, &goal, &step(vec![ca("old")])), Vec::new());
+}
