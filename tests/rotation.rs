@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use certctl::pki::{CaId, Material};
-use certctl::plan::{Conf, ConfState, Leaf, LeafState, NodeState, Op, ProcessState};
-use certctl::rotation::matrix::Matrix;
+use certctl::plan::{Conf, ConfState, Leaf, LeafState, NodeState, Op, ProcessState, node_ops};
+use certctl::rotation::matrix::{Matrix, model};
 use certctl::rotation::simulate::{apply_op, settle, take, whole_plan};
 use certctl::rotation::{ClusterView, Goal, Inventory, Next, NodeView, Phase, Step, describe, next, phase_of, target};
 
@@ -57,7 +57,7 @@ fn cluster(control_planes: usize, workers: usize) -> (Inventory, Goal) {
         csr_signer: None,
         caller: Some(conf(&old)),
     };
-    let goal = Goal { from: old.clone(), to: None, waived: BTreeSet::new(), max_unavailable: 2, pause_before: None };
+    let goal = Goal { from: old.clone(), to: None, rollback: false, waived: BTreeSet::new(), max_unavailable: 2, pause_before: None };
     let mut inventory = Inventory { nodes, cluster: view, recorded: BTreeSet::from([old]) };
     settle(&mut inventory, &goal);
     (inventory, goal)
@@ -69,7 +69,7 @@ fn now() -> jiff::Timestamp {
 
 /// Real certificates for the two CAs of the simulation, cross-signed both ways.
 fn materials() -> BTreeMap<CaId, Material> {
-    Material::planned_pair(&ca("old"), &ca("new"), now()).unwrap()
+    model(&ca("old"), &ca("new"), None, now()).unwrap()
 }
 
 /// Takes steps until the planner has none, or until `stop` operations are done (in the middle of a node's step); true when stopped so.
@@ -96,9 +96,21 @@ fn run(world: &mut Inventory, goal: &mut Goal, stop: usize) -> bool {
     panic!("does not end: {:?}", next(world, goal));
 }
 
+/// An agent that comes back goes on with the target that its node was given.
+fn carry_on(world: &mut Inventory) {
+    let busy: Vec<String> = world.nodes.iter().filter(|(_, node)| node.responding && node.busy()).map(|(name, _)| name.clone()).collect();
+    for name in busy {
+        let node = &world.nodes[&name];
+        for op in node_ops(&node.state, node.target.as_ref().unwrap()) {
+            apply_op(world, &name, &op);
+        }
+    }
+}
+
 /// To the end, every step checked by the trust matrix first.
 fn run_to_end(world: &mut Inventory, goal: &mut Goal, materials: &BTreeMap<CaId, Material>) {
     for _ in 0..500 {
+        carry_on(world);
         settle(world, goal);
         match next(world, goal) {
             Next::Done => return,
@@ -182,7 +194,7 @@ fn a_rollback_from_any_operation_before_the_drop_returns_to_the_old_ca() {
         let (mut world, mut goal) = cluster(3, 2);
         goal.pause_before = Some(Phase::DROP);
         let stopped = run(&mut world, &mut goal, stop);
-        goal = Goal { from: ca("new"), to: Some(ca("old")), pause_before: None, ..goal };
+        goal = Goal { from: ca("new"), to: Some(ca("old")), rollback: true, pause_before: None, ..goal };
         world.cluster.csr_signer = None;
         run_to_end(&mut world, &mut goal, &materials);
         for (name, node) in &world.nodes {
@@ -246,6 +258,7 @@ fn a_silent_node_holds_the_rotation_until_it_is_waived_and_is_brought_up_to_date
 
     goal.waived.clear();
     world.nodes.get_mut("w-2").unwrap().responding = true;
+    carry_on(&mut world);
     assert!(!run(&mut world, &mut goal, usize::MAX));
     assert_eq!(world.nodes["w-2"].state.disk.kubelet_client, Some(ca("new")));
 }

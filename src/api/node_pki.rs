@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster_pki::AuthorityRecord;
 use crate::pki::{CaId, Sealed, SealingPublicKey};
-use crate::plan::{NodeState, NodeTarget};
+use crate::plan::{CertificateRow, NodeState, NodeTarget};
 
 /// Wanted state, written by the driver. The agent of the node is the only other reader that matters.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +26,10 @@ use crate::plan::{NodeState, NodeTarget};
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodePkiSpec {
+    /// Name of the rotation: the folder of the node's back-ups and a column of its journal.
+    pub rotation: Option<String>,
+    /// Lifetime of new leaves, seconds; absent: as the leaf replaced.
+    pub leaf_validity_seconds: Option<i64>,
     /// Any change asks the agent to answer with its clock.
     pub ping: Option<String>,
     /// Public certificates of the CAs in play.
@@ -104,6 +108,8 @@ pub struct Probe {
     pub address: String,
     /// What listens there.
     pub server: ProbeServer,
+    /// The CAs whose clients it is expected to accept: as long as it says otherwise it is asked again.
+    pub accepts: Vec<CaId>,
 }
 
 /// Observed state, written by the node's agent alone.

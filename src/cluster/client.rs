@@ -54,7 +54,7 @@ impl Cluster {
         Self::with_config(config, &Access { verb, ..Access::default() })
     }
 
-    fn with_config(mut config: Config, access: &Access) -> Result<Self, ClusterError> {
+    pub(super) fn with_config(mut config: Config, access: &Access) -> Result<Self, ClusterError> {
         config.connect_timeout = Some(CONNECT);
         let agent = format!("certctl/{} ({})", env!("CARGO_PKG_VERSION"), access.verb);
         let agent = HeaderValue::from_str(&agent).map_err(|error| no_cluster(error.to_string()))?;

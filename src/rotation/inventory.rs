@@ -95,6 +95,8 @@ pub struct Goal {
     pub from: CaId,
     /// The CA wanted; `None`: still to be made.
     pub to: Option<CaId>,
+    /// True for a rollback: `to` is the CA that was in force first, and what processes started long ago trust.
+    pub rollback: bool,
     /// Nodes left out by name.
     pub waived: BTreeSet<String>,
     /// How many nodes may have their kubelet restarted at the same time, at least 1.

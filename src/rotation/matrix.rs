@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::pki::{CaId, Material, Usage, verify};
+use crate::pki::{CaId, Material, PkiError, Usage, verify};
 use crate::plan::{Conf, EndpointState, Leaf, Op, Verdict, simulate};
 
 use super::inventory::{Goal, Inventory, NodeView, verdict};
@@ -121,6 +121,20 @@ impl fmt::Display for Violation {
 pub struct Matrix<'a> {
     materials: &'a BTreeMap<CaId, Material>,
     now: Timestamp,
+}
+
+/// Model certificates for the two CAs of a plan, under these names: a dry run verifies the future among them.
+///
+/// # Errors
+/// As [`Material::planned_pair`].
+pub fn model(old: &CaId, new: &CaId, like: Option<&Material>, now: Timestamp) -> Result<BTreeMap<CaId, Material>, PkiError> {
+    let (mut first, mut second) = Material::planned_pair("kubernetes", like, now)?;
+    for (material, by) in [(&mut first, new), (&mut second, old)] {
+        for (signer, _) in &mut material.crosses {
+            signer.clone_from(by);
+        }
+    }
+    Ok(BTreeMap::from([(old.clone(), first), (new.clone(), second)]))
 }
 
 type Presentations = BTreeMap<Presenter, BTreeMap<Presented, String>>;
@@ -306,5 +320,6 @@ fn cluster_trusts(inventory: &Inventory, goal: &Goal, trusted: &mut Trusts) {
     if let Some(caller) = &cluster.caller {
         trust(trusted, Verifier::Admin, caller.trust.clone(), "you, with your kubeconfig,".into());
     }
-    trust(trusted, Verifier::LongRunning, [goal.from.clone()], "processes that read the CA before the rotation".into());
+    let oldest = if goal.rollback { goal.to.as_ref() } else { Some(&goal.from) };
+    trust(trusted, Verifier::LongRunning, oldest.cloned(), "processes that read the CA before the rotation".into());
 }

@@ -1,0 +1,59 @@
+//! What operations need from the cluster while they change the node.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use crate::cluster::{Cluster, csr, release_leader};
+use crate::node::{BoxError, Callbacks};
+use crate::plan::Component;
+use crate::probe;
+
+/// Longest wait for a component that has just started to say that it is healthy.
+const HEALTHY: Duration = Duration::from_secs(60);
+/// Longest wait for one answer.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Pause between two questions to a component that starts.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Longest wait for a kubelet certificate through the CSR API: a change of the signing leader included.
+const SIGNED: Duration = Duration::from_secs(60);
+
+/// The cluster's part of an operation, for one node.
+pub(super) fn callbacks<'a>(cluster: &'a Cluster, node: &'a str, root: &'a Path) -> Callbacks<'a> {
+    Callbacks {
+        component_gone: Box::new(move |component| release(cluster, component, node).boxed()),
+        component_ready: Box::new(move |component| ready(component).boxed()),
+        sign_kubelet_client: Box::new(move |request| sign(root.to_path_buf(), request).boxed()),
+    }
+}
+
+/// Lets a follower lead at once. It only makes things faster: a Lease that cannot be released runs out by itself.
+async fn release(cluster: &Cluster, component: Component, node: &str) {
+    if let Err(error) = release_leader(cluster, component.name(), node).await {
+        tracing::warn!(component = component.name(), %error, "its leader lease runs out by itself");
+    }
+}
+
+async fn ready(component: Component) -> Result<(), BoxError> {
+    let (address, path) = match component {
+        Component::KubeControllerManager => ("127.0.0.1:10257", "/healthz"),
+        Component::KubeScheduler => ("127.0.0.1:10259", "/healthz"),
+        Component::KubeApiserver => ("127.0.0.1:6443", "/readyz"),
+        // etcd's health is asked in clear text by kubeadm's probes; nothing here restarts it yet.
+        Component::Etcd => return Ok(()),
+    };
+    let healthy = async {
+        while !matches!(probe::status(address, "127.0.0.1", path, ANSWER).await, Ok(200)) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let late = || format!("https://{address}{path} did not answer 200 within {} s", HEALTHY.as_secs());
+    tokio::time::timeout(HEALTHY, healthy).await.map_err(|_| late().into())
+}
+
+/// Asks with the kubelet's own certificate: kube-controller-manager then approves by itself.
+async fn sign(root: PathBuf, request: String) -> Result<String, BoxError> {
+    let kubelet = Cluster::as_kubelet(&root, "agent, for the kubelet").await?;
+    Ok(csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, SIGNED).await?)
+}

@@ -1,0 +1,115 @@
+//! Requests of the driver besides the target: make a CA, seal keys, take sealed keys in, forget keys.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::{AuthorityRecord, CrossRecord, Made, MakeAuthority, NodePkiSpec, SealFor, SealedKey};
+use crate::node::{Authorities, Layout, files};
+use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, Material, PrivateKey, SealingKey};
+
+type Result<T> = std::result::Result<T, String>;
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// What HPKE binds a sealed key to, so that it opens for nothing else: the receiving node and the CA.
+fn seal_info(node: &str, ca: &CaId) -> String {
+    format!("certctl ca key {ca} for node {node}")
+}
+
+/// The node's sealing key, made at first use.
+pub(super) fn sealing_key(layout: &Layout) -> Result<SealingKey> {
+    let path = layout.sealing_key();
+    match std::fs::read(&path) {
+        Ok(bytes) => SealingKey::from_bytes(&zeroize::Zeroizing::new(bytes)).map_err(words),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = SealingKey::generate().map_err(words)?;
+            if let Some(folder) = path.parent() {
+                files::private_folder(folder).map_err(words)?;
+            }
+            files::replace(&path, &key.to_bytes(), files::SECRET).map_err(words)?;
+            Ok(key)
+        }
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+/// Takes in the public certificates of the spec: known for this process, and kept when a target refers to them.
+pub(super) fn know(spec: &NodePkiSpec, authorities: &mut Authorities) -> Result<()> {
+    for record in &spec.authorities {
+        authorities.know(Certificate::first_from_pem(record.certificate.as_bytes()).map_err(words)?);
+    }
+    for cross in spec.authorities.iter().flat_map(|record| &record.crosses) {
+        authorities.know_cross(Certificate::first_from_pem(cross.certificate.as_bytes()).map_err(words)?);
+    }
+    Ok(())
+}
+
+/// Opens the keys that were sealed to this node and keeps those it lacks.
+pub(super) fn take_in(spec: &NodePkiSpec, node: &str, key: &SealingKey, authorities: &mut Authorities) -> Result<()> {
+    for sealed in spec.sealed_keys.iter().filter(|sealed| sealed.node == node) {
+        if authorities.has_key(&sealed.ca) {
+            continue;
+        }
+        let pem = key.open(&seal_info(node, &sealed.ca), &sealed.sealed).map_err(words)?;
+        let private = PrivateKey::from_pem(&pem).map_err(words)?;
+        let certificate = authorities.certificate(&sealed.ca).map_err(words)?.clone();
+        authorities.keep(&CertificateAuthority::new(certificate, private).map_err(words)?).map_err(words)?;
+    }
+    Ok(())
+}
+
+/// Seals CA keys to other nodes.
+pub(super) fn seal(requests: &[SealFor], authorities: &Authorities) -> Result<Vec<SealedKey>> {
+    let mut sealed_keys = Vec::new();
+    for request in requests {
+        for ca in request.cas.iter().filter(|ca| authorities.has_key(ca)) {
+            let authority = authorities.authority(ca).map_err(words)?;
+            let info = seal_info(&request.node, ca);
+            let sealed = request.public_key.seal(&info, authority.key().to_pem().as_bytes()).map_err(words)?;
+            sealed_keys.push(SealedKey { ca: ca.clone(), node: request.node.clone(), sealed });
+        }
+    }
+    Ok(sealed_keys)
+}
+
+/// Makes the CA asked for and cross-signs old and new with each other. The same request is answered with the same CA, also after a
+/// crash between the making and the report: the request's name is written beside the key.
+pub(super) fn make(request: &MakeAuthority, layout: &Layout, authorities: &mut Authorities, now: Timestamp) -> Result<Made> {
+    let old = authorities.certificate(&request.like).map_err(words)?.clone();
+    let note = layout.authorities().join(format!("made-{}", safe(&request.request)));
+    let found = std::fs::read_to_string(&note).ok();
+    let made = authorities.kept().into_iter().find(|ca| found.as_deref() == Some(ca.as_str()));
+    let id = match made {
+        Some(id) => id,
+        None => {
+            let algorithm = request.algorithm.as_deref().map(str::parse::<KeyAlgorithm>).transpose().map_err(words)?;
+            let as_old = old.not_after().duration_since(old.not_before());
+            let validity = request.validity_seconds.map_or(as_old, SignedDuration::from_secs);
+            let id = authorities.generate_like(&request.like, algorithm, validity, now).map_err(words)?;
+            files::replace(&note, id.as_str().as_bytes(), files::SECRET).map_err(words)?;
+            id
+        }
+    };
+    let (first, second) = (authorities.authority(&request.like).map_err(words)?, authorities.authority(&id).map_err(words)?);
+    Ok(Made { request: request.request.clone(), authority: record(&second, &first, now)?, old: record(&first, &second, now)? })
+}
+
+/// The public side of a CA, vouched for by another.
+fn record(authority: &CertificateAuthority, by: &CertificateAuthority, now: Timestamp) -> Result<AuthorityRecord> {
+    let cross = by.cross_sign(authority.certificate(), now).map_err(words)?;
+    let signer = by.certificate().ca_id();
+    let material = Material::from_authority(authority, vec![(signer.clone(), cross.clone())], now).map_err(words)?;
+    Ok(AuthorityRecord {
+        id: authority.certificate().ca_id(),
+        certificate: authority.certificate().to_pem(),
+        crosses: vec![CrossRecord { by: signer, certificate: cross.to_pem() }],
+        specimen_server: material.specimen_server.as_ref().map(Certificate::to_pem),
+        specimen_client: material.specimen_client.as_ref().map(Certificate::to_pem),
+    })
+}
+
+/// A file name of a request's name.
+fn safe(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}

@@ -1,0 +1,254 @@
+//! One agent's life: look, do, report, wait.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::changes::{follow_folders, follow_object};
+use super::operations::callbacks;
+use super::probing::Prober;
+use super::requests;
+use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, SealFor, SealedKey};
+use crate::cluster::Cluster;
+use crate::error::Error;
+use crate::node::{ApplyContext, Authorities, Node, apply};
+use crate::pki::{Certificate, SealingKey};
+use crate::plan::{NodeTarget, Op, node_ops};
+use crate::probe;
+
+/// Pause before an endpoint that does not yet answer as its files promise is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(150);
+/// The same, when it has not for a while (a node that is down).
+const ASK_AGAIN_LATER: Duration = Duration::from_secs(2);
+/// Questions after which the longer pause is taken.
+const OFTEN: u32 = 40;
+/// Pause before an operation that failed is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// Several files change together: they are looked at once.
+const GATHER: Duration = Duration::from_millis(50);
+/// Where etcd answers without TLS on a kubeadm node (`--listen-metrics-urls`).
+const ETCD_HEALTH: (&str, &str) = ("127.0.0.1:2381", "/readyz");
+
+/// An agent at work.
+pub struct Session {
+    node: Node,
+    cluster: Cluster,
+    name: String,
+    sealing: SealingKey,
+    prober: Prober,
+    made: Option<Made>,
+    /// What was asked for and the answer: sealing twice would give two different ciphertexts of the same key.
+    sealed: (Vec<SealFor>, Vec<SealedKey>),
+    reported: Option<NodePkiStatus>,
+    unsettled: u32,
+}
+
+/// What to wait for after a look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outlook {
+    /// All is as the files promise: wait for a change.
+    Settled,
+    /// An endpoint has not caught up.
+    AskAgain,
+    /// An operation or the report failed.
+    TryAgain,
+}
+
+impl Session {
+    /// Takes the node into hand.
+    ///
+    /// # Errors
+    /// The sealing key cannot be read or made.
+    pub fn open(node: Node, cluster: Cluster, name: &str) -> Result<Self, Error> {
+        let sealing = requests::sealing_key(node.layout()).map_err(Error::failed)?;
+        let name = name.to_owned();
+        Ok(Self { node, cluster, name, sealing, prober: Prober::default(), made: None, sealed: Default::default(), reported: None, unsettled: 0 })
+    }
+
+    /// Runs for ever.
+    ///
+    /// # Errors
+    /// The folders cannot be watched.
+    pub async fn run(&mut self) -> Result<(), Error> {
+        let mut object = follow_object(self.cluster.clone(), self.name.clone());
+        let mut folders = follow_folders(self.node.layout().root()).map_err(|error| Error::failed(format!("cannot watch the node's folders: {error}")))?;
+        loop {
+            let current = object.borrow_and_update().clone();
+            let outlook = self.look_and_do(current.as_ref(), &object).await;
+            let pause = match outlook {
+                Outlook::Settled => None,
+                Outlook::AskAgain if self.unsettled < OFTEN => Some(ASK_AGAIN),
+                Outlook::AskAgain => Some(ASK_AGAIN_LATER),
+                Outlook::TryAgain => Some(TRY_AGAIN),
+            };
+            let again = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = object.changed() => if changed.is_err() { return Err(Error::failed("the watch of the node's object ended")) },
+                event = folders.next() => {
+                    if event.is_none() { return Err(Error::failed("the watch of the node's folders ended")) }
+                    tokio::time::sleep(GATHER).await;
+                }
+                () = again => {}
+            }
+            while futures::FutureExt::now_or_never(folders.next()).is_some() {}
+        }
+    }
+
+    async fn look_and_do(&mut self, object: Option<&NodePKI>, newer: &watch::Receiver<Option<NodePKI>>) -> Outlook {
+        let spec = object.map(|object| object.spec.clone()).unwrap_or_default();
+        let generation = object.and_then(|object| object.metadata.generation).unwrap_or_default();
+        let mut authorities = Authorities::open(self.node.layout());
+        let mut problem = self.answer_requests(&spec, &mut authorities).err();
+        if problem.is_none()
+            && let Some(target) = &spec.target
+        {
+            problem = self.reach(target, &spec, &authorities, generation, newer).await.err();
+        }
+        let failed = problem.is_some();
+        let (status, settled) = self.look(&spec, generation, &authorities, problem).await;
+        self.unsettled = if settled { 0 } else { self.unsettled.saturating_add(1) };
+        let reported = self.report(status).await;
+        match (failed || !reported, settled) {
+            (true, _) => Outlook::TryAgain,
+            (false, true) => Outlook::Settled,
+            (false, false) => Outlook::AskAgain,
+        }
+    }
+
+    fn answer_requests(&mut self, spec: &NodePkiSpec, authorities: &mut Authorities) -> Result<(), String> {
+        requests::know(spec, authorities)?;
+        let layout = self.node.layout().clone();
+        if layout.is_control_plane() && !spec.authorities.is_empty() {
+            for problem in authorities.import_stock(&layout).err() {
+                return Err(problem.to_string());
+            }
+        }
+        requests::take_in(spec, &self.name, &self.sealing, authorities)?;
+        for ca in spec.forget.iter().filter(|ca| authorities.has_key(ca)) {
+            authorities.remove(ca).map_err(|error| error.to_string())?;
+        }
+        match &spec.make {
+            Some(request) if self.made.as_ref().is_none_or(|made| made.request != request.request) => {
+                self.made = Some(requests::make(request, &layout, authorities, Timestamp::now())?);
+            }
+            Some(_) => {}
+            None => self.made = None,
+        }
+        if self.sealed.0 != spec.seal_for {
+            self.sealed = (spec.seal_for.clone(), requests::seal(&spec.seal_for, authorities)?);
+        }
+        Ok(())
+    }
+
+    /// Applies operations until the target is reached, a newer object arrives, or one fails.
+    async fn reach(
+        &mut self,
+        target: &NodeTarget,
+        spec: &NodePkiSpec,
+        authorities: &Authorities,
+        generation: i64,
+        newer: &watch::Receiver<Option<NodePKI>>,
+    ) -> Result<(), String> {
+        let mut last: Option<Op> = None;
+        while !newer.has_changed().unwrap_or(true) {
+            let known: Vec<Certificate> = authorities.certificates().cloned().collect();
+            let observed = self.node.observe(&known).await.map_err(|error| error.to_string())?;
+            let Some(op) = node_ops(&observed.state, target).into_iter().next() else { return Ok(()) };
+            if last.as_ref() == Some(&op) {
+                return Err(format!("`{op}` was done, but the node does not show it: {}", observed.problems.join("; ")));
+            }
+            if op.restarts().is_some() {
+                let mut status = self.reported.clone().unwrap_or_default();
+                status.observed_generation = generation;
+                status.doing = Some(op.to_string());
+                self.report(status).await;
+            }
+            self.apply(&op, spec, authorities).await?;
+            last = Some(op);
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, op: &Op, spec: &NodePkiSpec, authorities: &Authorities) -> Result<(), String> {
+        let callbacks = callbacks(&self.cluster, &self.name, self.node.layout().root());
+        let rotation = spec.rotation.as_deref().unwrap_or("unnamed");
+        let context = ApplyContext {
+            node: &self.node,
+            authorities,
+            rotation,
+            validity: spec.leaf_validity_seconds.map(jiff::SignedDuration::from_secs),
+            now: Timestamp::now(),
+            callbacks: &callbacks,
+        };
+        tracing::info!(%op, "begin");
+        apply(op, &context).await.map_err(|error| format!("{op}: {error}"))?;
+        tracing::info!(%op, "done");
+        Ok(())
+    }
+
+    /// Looks at everything: files, processes, endpoints. The flag says whether the endpoints answer as the files promise.
+    async fn look(&mut self, spec: &NodePkiSpec, generation: i64, authorities: &Authorities, problem: Option<String>) -> (NodePkiStatus, bool) {
+        let known: Vec<Certificate> = authorities.certificates().cloned().collect();
+        let mut problems: Vec<String> = problem.into_iter().collect();
+        let observed = match self.node.observe(&known).await {
+            Ok(observed) => observed,
+            Err(error) => {
+                problems.push(error.to_string());
+                Default::default()
+            }
+        };
+        problems.extend(observed.problems.iter().cloned());
+        let mut state = observed.state;
+        let answers = self.prober.ask(&state, authorities, &spec.probes).await;
+        state.endpoints = answers.endpoints;
+        let etcd_healthy = match state.control_plane && self.node.layout().manifest(crate::plan::Component::Etcd).exists() {
+            true => Some(matches!(probe::plain_status(ETCD_HEALTH.0, ETCD_HEALTH.1, Duration::from_secs(2)).await, Ok(200))),
+            false => None,
+        };
+        let status = NodePkiStatus {
+            observed_generation: generation,
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            clock: spec.ping.clone().map(|ping| self.clock(ping)),
+            sealing_key: self.sealing.public().ok(),
+            key_mismatch: state.disk.ca_key.is_some() && state.disk.ca_key.as_ref() != state.disk.ca_bundle.first(),
+            state,
+            certificates: observed.rows,
+            made: self.made.clone(),
+            sealed_keys: self.sealed.1.clone(),
+            doing: None,
+            problem: (!problems.is_empty()).then(|| problems.join("; ")),
+            etcd_healthy,
+        };
+        (status, answers.settled)
+    }
+
+    /// A ping is answered once: the same ping keeps its first answer.
+    fn clock(&self, ping: String) -> Clock {
+        let answered = self.reported.as_ref().and_then(|status| status.clock.clone()).filter(|clock| clock.ping == ping);
+        answered.unwrap_or_else(|| Clock { ping, unix_millis: Timestamp::now().as_millisecond() })
+    }
+
+    /// Reports when something changed; true when the API server has the newest status.
+    async fn report(&mut self, status: NodePkiStatus) -> bool {
+        if self.reported.as_ref() == Some(&status) {
+            return true;
+        }
+        match self.cluster.report(&self.name, &status).await {
+            Ok(_) => {
+                self.reported = Some(status);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "report");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What `certctl install` puts into a cluster.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::wait::{await_condition, conditions};
+use serde_json::{Value, json};
+
+use super::client::Cluster;
+use super::error::ClusterError;
+use super::pki_objects::DRIVER;
+use crate::api::{ClusterPKI, GROUP, NAMESPACE, NodePKI};
+
+/// Name of the agents' DaemonSet, service account and roles.
+const AGENT: &str = "certctl-agent";
+/// Where the agent sees the node's files.
+const HOST: &str = "/host";
+
+/// What may be chosen.
+#[derive(Clone, Debug)]
+pub struct InstallOptions {
+    /// The agent's image.
+    pub image: String,
+}
+
+/// Every object, in an order in which it can be applied.
+#[must_use]
+pub fn manifests(options: &InstallOptions) -> Vec<Value> {
+    let mut objects = vec![
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": {
+            "name": NAMESPACE,
+            "labels": { "pod-security.kubernetes.io/enforce": "privileged", "app.kubernetes.io/name": "certctl" },
+        }}),
+        crd(&ClusterPKI::crd()),
+        crd(&NodePKI::crd()),
+        json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": named(AGENT) }),
+    ];
+    objects.extend(roles());
+    objects.extend(own_node_only());
+    objects.push(daemon_set(options));
+    objects
+}
+
+fn crd(crd: &CustomResourceDefinition) -> Value {
+    // Serialization of a type made of strings and maps cannot fail; an empty object would be refused by the API server.
+    serde_json::to_value(crd).unwrap_or_default()
+}
+
+fn named(name: &str) -> Value {
+    json!({ "name": name, "namespace": NAMESPACE, "labels": { "app.kubernetes.io/name": "certctl" } })
+}
+
+fn cluster_named(name: &str) -> Value {
+    json!({ "name": name, "labels": { "app.kubernetes.io/name": "certctl" } })
+}
+
+/// The agent reads NodePKIs and writes statuses; it may release the Lease of a leader that it has just restarted. No Secrets, no pods.
+fn roles() -> Vec<Value> {
+    vec![
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": cluster_named(AGENT), "rules": [
+            { "apiGroups": [GROUP], "resources": ["nodepkis"], "verbs": ["get", "list", "watch", "create"] },
+            { "apiGroups": [GROUP], "resources": ["nodepkis/status"], "verbs": ["patch"] },
+        ]}),
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": cluster_named(AGENT),
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": AGENT },
+            "subjects": [{ "kind": "ServiceAccount", "name": AGENT, "namespace": NAMESPACE }],
+        }),
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": { "name": AGENT, "namespace": "kube-system", "labels": { "app.kubernetes.io/name": "certctl" } },
+            "rules": [{ "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+                "resourceNames": ["kube-controller-manager", "kube-scheduler"], "verbs": ["get", "delete"] }],
+        }),
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": { "name": AGENT, "namespace": "kube-system", "labels": { "app.kubernetes.io/name": "certctl" } },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": AGENT },
+            "subjects": [{ "kind": "ServiceAccount", "name": AGENT, "namespace": NAMESPACE }],
+        }),
+    ]
+}
+
+/// An agent writes its own node's object only, and no spec: the API server itself refuses the rest.
+fn own_node_only() -> Vec<Value> {
+    let agent = format!("request.userInfo.username == 'system:serviceaccount:{NAMESPACE}:{AGENT}'");
+    let node = "request.userInfo.extra[?'authentication.kubernetes.io/node-name'][0].orValue('')";
+    vec![
+        json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": cluster_named(AGENT), "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": { "resourceRules": [{
+                "apiGroups": [GROUP], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["nodepkis", "nodepkis/status"],
+            }]},
+            "matchConditions": [{ "name": "agents", "expression": agent }],
+            "validations": [
+                { "expression": format!("object.metadata.name == {node}"), "message": "an agent writes the NodePKI of its own node only" },
+                { "expression": "oldObject != null || !has(object.spec.target)", "message": "an agent writes no spec" },
+            ],
+        }}),
+        json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": cluster_named(AGENT),
+            "spec": { "policyName": AGENT, "validationActions": ["Deny"] },
+        }),
+    ]
+}
+
+fn daemon_set(options: &InstallOptions) -> Value {
+    let labels = json!({ "app.kubernetes.io/name": "certctl", "app.kubernetes.io/component": "agent" });
+    json!({ "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": named(AGENT), "spec": {
+        "selector": { "matchLabels": labels },
+        "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": "100%" } },
+        "template": { "metadata": { "labels": labels }, "spec": {
+            "serviceAccountName": AGENT,
+            "hostNetwork": true,
+            "hostPID": true,
+            "dnsPolicy": "Default",
+            "priorityClassName": "system-node-critical",
+            "terminationGracePeriodSeconds": 5,
+            "tolerations": [{ "operator": "Exists" }],
+            "containers": [container(options)],
+            "volumes": volumes(),
+        }},
+    }})
+}
+
+/// Folders of the host that the agent works in, read-write where it writes.
+const FOLDERS: [(&str, &str, bool); 5] = [
+    ("kubernetes", "/etc/kubernetes", true),
+    ("kubelet", "/var/lib/kubelet", true),
+    ("state", "/var/lib/certctl", true),
+    ("containerd", "/run/containerd", false),
+    ("dbus", "/run/dbus", false),
+];
+
+fn container(options: &InstallOptions) -> Value {
+    let mounts: Vec<Value> = FOLDERS
+        .iter()
+        .map(|(name, path, write)| json!({ "name": name, "mountPath": format!("{HOST}{path}"), "readOnly": !write }))
+        .collect();
+    json!({
+        "name": "agent",
+        "image": options.image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["agent", "--root", HOST],
+        "env": [{ "name": "NODE_NAME", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } }],
+        "securityContext": { "privileged": true, "readOnlyRootFilesystem": true },
+        "resources": { "requests": { "cpu": "10m", "memory": "20Mi" }, "limits": { "memory": "64Mi" } },
+        "volumeMounts": mounts,
+    })
+}
+
+fn volumes() -> Vec<Value> {
+    FOLDERS
+        .iter()
+        .map(|(name, path, _)| {
+            let kind = if *name == "state" { "DirectoryOrCreate" } else { "Directory" };
+            json!({ "name": name, "hostPath": { "path": path, "type": kind } })
+        })
+        .collect()
+}
+
+impl Cluster {
+    /// Applies every object (server-side apply) and waits until the CRDs are served.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn install(&self, options: &InstallOptions) -> Result<(), ClusterError> {
+        for object in manifests(options) {
+            let (api, name, label) = self.place(&object)?;
+            let params = PatchParams { field_manager: Some(DRIVER.into()), force: true, ..PatchParams::default() };
+            api.patch(&name, &params, &Patch::Apply(&object)).await.map_err(ClusterError::call("apply", label.clone()))?;
+            if object["kind"] == "CustomResourceDefinition" {
+                let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+                await_condition(crds, &name, conditions::is_crd_established()).await.map_err(|error| ClusterError::content(label, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes every object, last first. What is gone already is no error.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn uninstall(&self, options: &InstallOptions) -> Result<(), ClusterError> {
+        for object in manifests(options).iter().rev() {
+            let (api, name, label) = self.place(object)?;
+            match api.delete(&name, &DeleteParams::foreground()).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(ClusterError::call("delete", label)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The API, name and label of an object of ours.
+    fn place(&self, object: &Value) -> Result<(Api<DynamicObject>, String, String), ClusterError> {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (kind, name) = (text("/kind"), text("/metadata/name"));
+        let version = text("/apiVersion");
+        let (group, version) = version.rsplit_once('/').unwrap_or(("", &version));
+        let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
+        if kind == "ValidatingAdmissionPolicy" {
+            resource.plural = "validatingadmissionpolicies".into();
+        }
+        let namespace = text("/metadata/namespace");
+        let api = if namespace.is_empty() {
+            Api::all_with(self.client.clone(), &resource)
+        } else {
+            Api::namespaced_with(self.client.clone(), &namespace, &resource)
+        };
+        Ok((api, name.clone(), format!("{}/{name}", kind.to_lowercase())))
+    }
+}

@@ -1,0 +1,19 @@
+//! ADAPTER: the Kubernetes API. Errors of the client become ours here and nowhere else.
+#![expect(clippy::disallowed_methods, reason = "the one module that talks to the API server")]
+
+mod client;
+pub mod csr;
+mod error;
+mod install;
+mod kubelet;
+mod lease;
+mod live;
+pub mod nodes;
+mod pki_objects;
+pub mod trust;
+
+pub use client::{Access, Cluster};
+pub use error::ClusterError;
+pub use install::{InstallOptions, manifests};
+pub use lease::{DriverLease, leader_node, release_leader};
+pub use live::Live;

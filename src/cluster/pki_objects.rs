@@ -1,0 +1,93 @@
+//! NodePKI and ClusterPKI: the driver writes specs, the agent its status.
+
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use super::client::Cluster;
+use super::error::ClusterError;
+use crate::api::{CLUSTER_PKI, ClusterPKI, ClusterPkiSpec, ClusterPkiStatus, NodePKI, NodePkiSpec, NodePkiStatus};
+
+/// Field manager of everything the driver writes.
+pub const DRIVER: &str = "certctl";
+/// Field manager of the agents.
+pub const AGENT: &str = "certctl-agent";
+
+impl Cluster {
+    /// The API of NodePKIs, for a watch of one's own.
+    #[must_use]
+    pub fn node_pki_api(&self) -> Api<NodePKI> {
+        Api::all(self.client.clone())
+    }
+
+    /// Every NodePKI.
+    ///
+    /// # Errors
+    /// The list failed, for example because the CRDs are not installed.
+    pub async fn node_pkis(&self) -> Result<Vec<NodePKI>, ClusterError> {
+        let api: Api<NodePKI> = Api::all(self.client.clone());
+        Ok(api.list(&kube::api::ListParams::default()).await.map_err(ClusterError::call("list", "nodepkis.pki.certctl.dev"))?.items)
+    }
+
+    /// Sets fields of one node's spec (JSON merge patch: `null` takes a field out).
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn patch_node_spec(&self, node: &str, spec: serde_json::Value) -> Result<NodePKI, ClusterError> {
+        let api: Api<NodePKI> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        let params = PatchParams { field_manager: Some(DRIVER.into()), ..PatchParams::default() };
+        api.patch(node, &params, &patch).await.map_err(ClusterError::call("write", format!("nodepki/{node}")))
+    }
+
+    /// Creates the node's object if it is not there, and writes its status. Only the node's own agent may.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn report(&self, node: &str, status: &NodePkiStatus) -> Result<NodePKI, ClusterError> {
+        let api: Api<NodePKI> = Api::all(self.client.clone());
+        let object = || format!("nodepki/{node}");
+        // Every field is named, so that one that is gone is taken out.
+        let patch = Patch::Merge(json!({ "status": status }));
+        let params = PatchParams { field_manager: Some(AGENT.into()), ..PatchParams::default() };
+        match api.patch_status(node, &params, &patch).await {
+            Err(kube::Error::Api(error)) if error.code == 404 => {
+                api.create(&PostParams::default(), &NodePKI::new(node, NodePkiSpec::default()))
+                    .await
+                    .map_err(ClusterError::call("create", object()))?;
+                api.patch_status(node, &params, &patch).await.map_err(ClusterError::call("write the status of", object()))
+            }
+            other => other.map_err(ClusterError::call("write the status of", object())),
+        }
+    }
+
+    /// The ClusterPKI, if there is one.
+    ///
+    /// # Errors
+    /// The call failed, for example because the CRDs are not installed.
+    pub async fn cluster_pki(&self) -> Result<Option<ClusterPKI>, ClusterError> {
+        let api: Api<ClusterPKI> = Api::all(self.client.clone());
+        api.get_opt(CLUSTER_PKI).await.map_err(ClusterError::call("read", "clusterpki/cluster"))
+    }
+
+    /// Writes the ClusterPKI's spec, creating the object if need be. The API server refuses a second rotation (CEL rule of the CRD).
+    ///
+    /// # Errors
+    /// The call failed; code 422 is the refusal.
+    pub async fn write_cluster_spec(&self, spec: &ClusterPkiSpec) -> Result<ClusterPKI, ClusterError> {
+        let api: Api<ClusterPKI> = Api::all(self.client.clone());
+        let object = ClusterPKI::new(CLUSTER_PKI, spec.clone());
+        let params = PatchParams { field_manager: Some(DRIVER.into()), force: true, ..PatchParams::default() };
+        api.patch(CLUSTER_PKI, &params, &Patch::Apply(&object)).await.map_err(ClusterError::call("write", "clusterpki/cluster"))
+    }
+
+    /// Writes the ClusterPKI's status.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn write_cluster_status(&self, status: &ClusterPkiStatus) -> Result<ClusterPKI, ClusterError> {
+        let api: Api<ClusterPKI> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({ "status": status }));
+        let params = PatchParams { field_manager: Some(DRIVER.into()), ..PatchParams::default() };
+        api.patch_status(CLUSTER_PKI, &params, &patch).await.map_err(ClusterError::call("write the status of", "clusterpki/cluster"))
+    }
+}

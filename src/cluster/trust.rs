@@ -1,0 +1,264 @@
+//! Objects that embed the cluster CA: cluster-info, caBundles, extension-apiserver-authentication, kubeadm-config.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
+
+use super::client::Cluster;
+use super::error::ClusterError;
+use super::pki_objects::DRIVER;
+use crate::pki::{CaId, Certificate, Kubeconfig};
+
+/// The CAs of a PEM text, in order; what cannot be read is left out (it is nobody's trust either).
+#[must_use]
+pub fn ca_ids(pem: &str) -> Vec<CaId> {
+    Certificate::each_from_pem(pem.as_bytes()).into_iter().flatten().map(|certificate| certificate.ca_id()).collect()
+}
+
+/// CAs of `ca.crt` in a `kube-root-ca.crt`.
+#[must_use]
+pub fn root_ca(map: &ConfigMap) -> Vec<CaId> {
+    field(map, "ca.crt").map(ca_ids).unwrap_or_default()
+}
+
+/// CAs of `client-ca-file` in `extension-apiserver-authentication`.
+#[must_use]
+pub fn client_ca(map: &ConfigMap) -> Vec<CaId> {
+    field(map, "client-ca-file").map(ca_ids).unwrap_or_default()
+}
+
+/// CAs of the kubeconfig in `cluster-info`.
+#[must_use]
+pub fn cluster_info(map: &ConfigMap) -> Option<Vec<CaId>> {
+    let kubeconfig = Kubeconfig::parse(field(map, "kubeconfig")?).ok()?;
+    Some(kubeconfig.ca_data().ok()?.iter().map(Certificate::ca_id).collect())
+}
+
+/// A ConfigMap's text field.
+fn field<'a>(map: &'a ConfigMap, key: &str) -> Option<&'a str> {
+    map.data.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Where an object's caBundles are: kind, and the JSON pointers to look at (`*` stands for every element).
+const CA_BUNDLES: [(&str, &str, &str, &str); 4] = [
+    ("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", "/webhooks/*/clientConfig/caBundle"),
+    ("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration", "/webhooks/*/clientConfig/caBundle"),
+    ("apiregistration.k8s.io", "v1", "APIService", "/spec/caBundle"),
+    ("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "/spec/conversion/webhook/clientConfig/caBundle"),
+];
+
+impl Cluster {
+    /// Every caBundle that holds one of `cas`, by object: what a rotation must widen and narrow. Others are none of its business.
+    ///
+    /// # Errors
+    /// A list failed.
+    pub async fn ca_bundles(&self, cas: &[CaId]) -> Result<BTreeMap<String, Vec<CaId>>, ClusterError> {
+        let mut found = BTreeMap::new();
+        for (resource, pointer) in CA_BUNDLES.map(resource) {
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+            let list = api.list(&ListParams::default()).await.map_err(ClusterError::call("list", resource.plural.clone()))?;
+            for object in list {
+                let name = format!("{}/{}", resource.kind.to_lowercase(), object.metadata.name.as_deref().unwrap_or_default());
+                for path in expand(&object.data, pointer) {
+                    let held = object.data.pointer(&path).and_then(Value::as_str).map(decode).unwrap_or_default();
+                    if held.iter().any(|ca| cas.contains(ca)) {
+                        found.entry(name.clone()).or_insert_with(Vec::new).extend(held);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Replaces the CAs of the cluster in every caBundle that [`Self::ca_bundles`] finds; strangers in a bundle stay.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn write_ca_bundles(&self, cas: &[CaId], wanted: &[Certificate]) -> Result<(), ClusterError> {
+        for (resource, pointer) in CA_BUNDLES.map(resource) {
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+            let list = api.list(&ListParams::default()).await.map_err(ClusterError::call("list", resource.plural.clone()))?;
+            for object in list {
+                let edits: Vec<Value> = expand(&object.data, pointer)
+                    .into_iter()
+                    .filter_map(|path| {
+                        let value = rewritten(object.data.pointer(&path)?.as_str()?, cas, wanted)?;
+                        Some(json!({ "op": "replace", "path": path, "value": value }))
+                    })
+                    .collect();
+                if !edits.is_empty() {
+                    let name = object.metadata.name.unwrap_or_default();
+                    let patch: json_patch::Patch =
+                        serde_json::from_value(Value::Array(edits)).map_err(|error| ClusterError::content(&name, error))?;
+                    let object = format!("{}/{name}", resource.kind.to_lowercase());
+                    api.patch(&name, &params(), &Patch::Json::<()>(patch)).await.map_err(ClusterError::call("write", object))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes cluster-info trust `cas`; bootstrapsigner signs it anew by itself.
+    ///
+    /// # Errors
+    /// A call failed, or the object holds no kubeconfig.
+    pub async fn write_cluster_info(&self, cas: &[Certificate]) -> Result<(), ClusterError> {
+        let object = "configmap/kube-public/cluster-info";
+        let map = self.config_map("kube-public", "cluster-info").await?;
+        let text = field(&map, "kubeconfig").ok_or_else(|| ClusterError::content(object, "holds no kubeconfig"))?;
+        let mut kubeconfig = Kubeconfig::parse(text).map_err(|error| ClusterError::content(object, error))?;
+        kubeconfig.set_ca_data(cas);
+        let yaml = kubeconfig.to_yaml().map_err(|error| ClusterError::content(object, error))?;
+        self.patch_config_map("kube-public", "cluster-info", json!({ "kubeconfig": *yaml })).await
+    }
+
+    /// Overwrites the client CA that extension API servers and the scheduler follow.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn write_client_ca(&self, cas: &[Certificate]) -> Result<(), ClusterError> {
+        let pem: String = cas.iter().map(Certificate::to_pem).collect();
+        self.patch_config_map("kube-system", "extension-apiserver-authentication", json!({ "client-ca-file": pem })).await
+    }
+
+    /// Records kube-controller-manager's signing file in kubeadm's ClusterConfiguration, or takes it out again.
+    ///
+    /// # Errors
+    /// A call failed, or the configuration cannot be read.
+    pub async fn write_kubeadm_config(&self, own_signer: Option<&str>) -> Result<(), ClusterError> {
+        let map = self.config_map("kube-system", "kubeadm-config").await?;
+        let text = field(&map, CLUSTER_CONFIGURATION).unwrap_or_default();
+        let edited = with_signer(text, own_signer).map_err(|problem| ClusterError::content("configmap/kube-system/kubeadm-config", problem))?;
+        self.patch_config_map("kube-system", "kubeadm-config", json!({ CLUSTER_CONFIGURATION: edited })).await
+    }
+
+    async fn config_map(&self, namespace: &str, name: &str) -> Result<ConfigMap, ClusterError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        api.get(name).await.map_err(ClusterError::call("read", format!("configmap/{namespace}/{name}")))
+    }
+
+    async fn patch_config_map(&self, namespace: &str, name: &str, data: Value) -> Result<(), ClusterError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let object = format!("configmap/{namespace}/{name}");
+        api.patch(name, &params(), &Patch::Merge(json!({ "data": data }))).await.map_err(ClusterError::call("write", object))?;
+        Ok(())
+    }
+}
+
+/// kubeadm's key in `kubeadm-config`.
+const CLUSTER_CONFIGURATION: &str = "ClusterConfiguration";
+const SIGNER_FLAGS: [&str; 2] = ["cluster-signing-cert-file", "cluster-signing-key-file"];
+
+/// True when kubeadm's ClusterConfiguration names a signing file of its own.
+#[must_use]
+pub fn kubeadm_own_signer(map: &ConfigMap) -> Option<bool> {
+    let config: Value = serde_saphyr::from_str(field(map, CLUSTER_CONFIGURATION)?).ok()?;
+    Some(extra_args(&config).any(|name| SIGNER_FLAGS.contains(&name)))
+}
+
+/// Names of kube-controller-manager's extra arguments: a list since v1beta4, a map before.
+fn extra_args(config: &Value) -> impl Iterator<Item = &str> {
+    let args = config.pointer("/controllerManager/extraArgs");
+    let listed = args.and_then(Value::as_array).into_iter().flatten().filter_map(|arg| arg.get("name")?.as_str());
+    let mapped = args.and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str());
+    listed.chain(mapped)
+}
+
+/// The configuration with the two signing flags set to `signer`, or without them.
+fn with_signer(text: &str, signer: Option<&str>) -> Result<String, String> {
+    let mut config: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let old_form = config.get("apiVersion").and_then(Value::as_str).is_some_and(|version| version.ends_with("v1beta3"));
+    let root = config.as_object_mut().ok_or("is not a mapping")?;
+    let manager = root.entry("controllerManager").or_insert_with(|| json!({})).as_object_mut().ok_or("controllerManager is not a mapping")?;
+    let empty = if old_form { json!({}) } else { json!([]) };
+    let args = manager.entry("extraArgs").or_insert(empty);
+    match args {
+        Value::Array(list) => {
+            list.retain(|arg| !arg.get("name").and_then(Value::as_str).is_some_and(|name| SIGNER_FLAGS.contains(&name)));
+            list.extend(signer.iter().flat_map(|path| SIGNER_FLAGS.map(|flag| json!({ "name": flag, "value": path }))));
+        }
+        Value::Object(map) => {
+            map.retain(|name, _| !SIGNER_FLAGS.contains(&name.as_str()));
+            map.extend(signer.iter().flat_map(|path| SIGNER_FLAGS.map(|flag| (flag.to_owned(), json!(path)))));
+        }
+        _ => return Err("controllerManager.extraArgs is neither a list nor a mapping".into()),
+    }
+    let emptied = args.as_array().is_some_and(Vec::is_empty) || args.as_object().is_some_and(serde_json::Map::is_empty);
+    if emptied {
+        manager.remove("extraArgs");
+    }
+    serde_saphyr::to_string(&config).map_err(|error| error.to_string())
+}
+
+fn params() -> PatchParams {
+    PatchParams { field_manager: Some(DRIVER.into()), ..PatchParams::default() }
+}
+
+fn resource((group, version, kind, pointer): (&str, &str, &str, &'static str)) -> (ApiResource, &'static str) {
+    (ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind)), pointer)
+}
+
+/// Every existing path that a pattern with at most one `*` stands for.
+fn expand(data: &Value, pattern: &str) -> Vec<String> {
+    let Some((list, rest)) = pattern.split_once("/*") else {
+        return data.pointer(pattern).map(|_| pattern.to_owned()).into_iter().collect();
+    };
+    let length = data.pointer(list).and_then(Value::as_array).map_or(0, Vec::len);
+    (0..length).map(|index| format!("{list}/{index}{rest}")).filter(|path| data.pointer(path).is_some()).collect()
+}
+
+fn decode(base64: &str) -> Vec<CaId> {
+    pem_of(base64).map(|pem| ca_ids(&pem)).unwrap_or_default()
+}
+
+fn pem_of(base64: &str) -> Option<String> {
+    use base64::Engine as _;
+    String::from_utf8(base64::engine::general_purpose::STANDARD.decode(base64).ok()?).ok()
+}
+
+/// The bundle with every one of `cas` replaced by `wanted`; `None` when it holds none of them or is right already.
+fn rewritten(base64: &str, cas: &[CaId], wanted: &[Certificate]) -> Option<String> {
+    use base64::Engine as _;
+    let held: Vec<Certificate> = Certificate::each_from_pem(pem_of(base64)?.as_bytes()).into_iter().flatten().collect();
+    if !held.iter().any(|certificate| cas.contains(&certificate.ca_id())) {
+        return None;
+    }
+    let strangers = held.iter().filter(|certificate| !cas.contains(&certificate.ca_id()));
+    let pem: String = wanted.iter().chain(strangers).map(Certificate::to_pem).collect();
+    let text = base64::engine::general_purpose::STANDARD.encode(pem);
+    (text != base64).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1BETA4: &str = "apiVersion: kubeadm.k8s.io/v1beta4\ncontrollerManager:\n  extraArgs:\n  - name: v\n    value: '2'\nkind: ClusterConfiguration\n";
+
+    #[test]
+    fn the_signing_file_comes_into_the_kubeadm_configuration_and_leaves_nothing_behind() {
+        let before: Value = serde_saphyr::from_str(V1BETA4).unwrap();
+        let with = with_signer(V1BETA4, Some("/signer.pem")).unwrap();
+        let config: Value = serde_saphyr::from_str(&with).unwrap();
+        assert_eq!(extra_args(&config).collect::<Vec<_>>(), ["v", "cluster-signing-cert-file", "cluster-signing-key-file"]);
+        let without: Value = serde_saphyr::from_str(&with_signer(&with, None).unwrap()).unwrap();
+        assert_eq!(without, before);
+    }
+
+    #[test]
+    fn a_configuration_without_extra_arguments_gets_none_back() {
+        let stock = "apiVersion: kubeadm.k8s.io/v1beta4\ncontrollerManager: {}\nkind: ClusterConfiguration\n";
+        let with = with_signer(stock, Some("/signer.pem")).unwrap();
+        let without: Value = serde_saphyr::from_str(&with_signer(&with, None).unwrap()).unwrap();
+        assert_eq!(without, serde_saphyr::from_str::<Value>(stock).unwrap());
+    }
+
+    #[test]
+    fn a_pattern_names_every_element() {
+        let data = json!({ "webhooks": [{ "clientConfig": { "caBundle": "x" } }, { "clientConfig": {} }] });
+        assert_eq!(expand(&data, "/webhooks/*/clientConfig/caBundle"), ["/webhooks/0/clientConfig/caBundle"]);
+    }
+}
