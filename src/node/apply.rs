@@ -11,7 +11,7 @@ use super::error::{BoxError, NodeError};
 use super::layout::{CA_CERT, CA_KEY, KUBELET_CLIENT, SIGNER};
 use super::loaded::History;
 use super::observe::Node;
-use super::row::issuer_of;
+use crate::plan::row::issuer_of;
 use super::systemd::KUBELET;
 use super::{atomic, journal, manifest};
 use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, Kubeconfig, PrivateKey, certificate_request};

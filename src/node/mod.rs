@@ -13,7 +13,7 @@ mod loaded;
 pub mod manifest;
 mod observe;
 mod pki_dir;
-mod row;
+
 mod static_pods;
 mod systemd;
 
@@ -25,7 +25,7 @@ pub use layout::Layout;
 pub use loaded::History;
 pub use observe::{Node, Observation};
 pub use pki_dir::{DiskReading, read_disk};
-pub use row::{CertificateKind, CertificateRow};
+pub use crate::plan::{CertificateKind, CertificateRow};
 pub use static_pods::StaticPods;
 pub use systemd::{Systemd, UnitState};
 

@@ -8,7 +8,7 @@ use super::error::NodeError;
 use super::layout::{CA_CERT, KUBELET_CLIENT, Layout, PARKED, STATE};
 use super::loaded::{Client, History, Inputs, Instance, changed};
 use super::pki_dir::{DiskReading, read_disk};
-use super::row::{CertificateKind, CertificateRow};
+use crate::plan::row::{CertificateKind, CertificateRow};
 use super::static_pods::StaticPods;
 use super::systemd::{KUBELET, Systemd};
 use crate::pki::Certificate;

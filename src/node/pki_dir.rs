@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::layout::{CA_KEY, KUBELET_CLIENT, Layout, PKI_FILES, SIGNER};
 use super::manifest;
-use super::row::{CertificateKind, CertificateRow, issuer_of};
+use crate::plan::row::{CertificateKind, CertificateRow, issuer_of};
 use super::{Authorities, authorities::read_key};
 use crate::pki::{CaId, Certificate, Kubeconfig};
 use crate::plan::{Component, Conf, ConfState, DiskState, Leaf, LeafState};

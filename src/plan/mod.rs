@@ -3,12 +3,14 @@
 mod cluster_op;
 mod op;
 mod ops;
+pub(crate) mod row;
 pub mod simulate;
 mod state;
 mod target;
 
 pub use cluster_op::ClusterOp;
 pub use op::Op;
+pub use row::{CertificateKind, CertificateRow};
 pub use ops::{node_ops, same_set};
 pub use state::{
     Component, Conf, ConfState, DiskState, EndpointState, Leaf, LeafState, LoadedState, NodeState, ProcessState, Verdict,

@@ -114,6 +114,18 @@ pub async fn status(address: &str, server_name: &str, path: &str, limit: Duratio
     limited(address, limit, get(address, server_name, None, path)).await
 }
 
+/// The HTTP status of a GET without TLS, for health endpoints on the loopback address (etcd's, as kubeadm sets it up).
+///
+/// # Errors
+/// No answer.
+pub async fn plain_status(address: &str, path: &str, limit: Duration) -> Result<u16, ProbeError> {
+    let asked = async {
+        let tcp = TcpStream::connect(address).await.map_err(|error| failed(address, &error))?;
+        ask(tcp, address, address, path).await
+    };
+    limited(address, limit, asked).await
+}
+
 type Credential = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 async fn connect(
@@ -131,9 +143,16 @@ async fn connect(
 
 async fn get(address: &str, server_name: &str, credential: Option<Credential>, path: &str) -> Result<u16, ProbeError> {
     let (stream, _) = connect(address, server_name, credential).await?;
+    ask(stream, address, server_name, path).await
+}
+
+async fn ask<S>(stream: S, address: &str, host: &str, path: &str) -> Result<u16, ProbeError>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(address, &error))?;
     let request = hyper::Request::get(path)
-        .header(hyper::header::HOST, server_name)
+        .header(hyper::header::HOST, host)
         .header(hyper::header::USER_AGENT, concat!("certctl/", env!("CARGO_PKG_VERSION")))
         .header(hyper::header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
