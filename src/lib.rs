@@ -1,13 +1,28 @@
 //! certctl runs the whole life of the PKI of a self-managed Kubernetes cluster.
 //!
 //! The map, top down (a module imports only what stands below it; `tests/architecture.rs` checks it):
-//! `cli` → `commands`, `agent` → `engine`, `ui` → `node`, `cluster`, `probe` → `rotation` → `plan` → `pki`.
+//!
+//! ```text
+//! entry     main → cli → commands        agent          parse, load, decide, apply, render
+//! shell     engine                       ui             plan meets adapters │ the only printer
+//! adapters  node      cluster     probe                 files │ Kubernetes API │ TLS; strangers to each other
+//! objects   api       config                            Kubernetes objects │ certctl.yaml
+//! domain    rotation → plan → pki                       pure: no IO, no clock, no terminal
+//! ```
+//!
+//! `context` and `error` belong to the entry row.
 
 pub mod agent;
 pub mod api;
+pub mod cli;
 pub mod cluster;
+pub mod commands;
+pub mod config;
+pub mod context;
+pub mod error;
 pub mod node;
 pub mod pki;
 pub mod plan;
 pub mod probe;
 pub mod rotation;
+pub mod ui;

@@ -57,7 +57,7 @@ fn cluster(control_planes: usize, workers: usize) -> (Inventory, Goal) {
         csr_signer: None,
         caller: Some(conf(&old)),
     };
-    let goal = Goal { from: old.clone(), to: None, rollback: false, waived: BTreeSet::new(), max_unavailable: 2, pause_before: None };
+    let goal = Goal { from: old.clone(), to: None, legacy: Vec::new(), rollback: false, waived: BTreeSet::new(), max_unavailable: 2, pause_before: None };
     let mut inventory = Inventory { nodes, cluster: view, recorded: BTreeSet::from([old]) };
     settle(&mut inventory, &goal);
     (inventory, goal)
@@ -288,6 +288,6 @@ fn a_serving_certificate_without_the_cross_signed_chain_is_refused_by_processes_
     let materials = materials();
     let matrix = Matrix::new(&materials, now());
     let without = matrix.check(&world, &goal, &step(Vec::new()));
-    assert!(without.iter().any(|v| v.verifier.contains("read the CA before")), "{without:?}");
+    assert!(without.iter().any(|v| v.verifier.contains("before the rotation")), "{without:?}");
     assert_eq!(matrix.check(&world, &goal, &step(vec![ca("old")])), Vec::new());
 }

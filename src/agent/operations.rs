@@ -20,17 +20,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SIGNED: Duration = Duration::from_secs(60);
 
 /// The cluster's part of an operation, for one node.
-pub(super) fn callbacks<'a>(cluster: &'a Cluster, node: &'a str, root: &'a Path) -> Callbacks<'a> {
+pub(super) fn callbacks(cluster: &Cluster, node: &str, root: &Path) -> Callbacks {
+    let (cluster, node, root) = (cluster.clone(), node.to_owned(), root.to_path_buf());
     Callbacks {
-        component_gone: Box::new(move |component| release(cluster, component, node).boxed()),
+        component_gone: Box::new(move |component| release(cluster.clone(), component, node.clone()).boxed()),
         component_ready: Box::new(move |component| ready(component).boxed()),
-        sign_kubelet_client: Box::new(move |request| sign(root.to_path_buf(), request).boxed()),
+        sign_kubelet_client: Box::new(move |request| sign(root.clone(), request).boxed()),
     }
 }
 
 /// Lets a follower lead at once. It only makes things faster: a Lease that cannot be released runs out by itself.
-async fn release(cluster: &Cluster, component: Component, node: &str) {
-    if let Err(error) = release_leader(cluster, component.name(), node).await {
+async fn release(cluster: Cluster, component: Component, node: String) {
+    if let Err(error) = release_leader(&cluster, component.name(), &node).await {
         tracing::warn!(component = component.name(), %error, "its leader lease runs out by itself");
     }
 }

@@ -91,19 +91,25 @@ pub(super) fn make(request: &MakeAuthority, layout: &Layout, authorities: &mut A
             id
         }
     };
-    let (first, second) = (authorities.authority(&request.like).map_err(words)?, authorities.authority(&id).map_err(words)?);
-    Ok(Made { request: request.request.clone(), authority: record(&second, &first, now)?, old: record(&first, &second, now)? })
+    // Every older CA whose key is still here vouches too: processes started before the last rotation may trust only that.
+    let others: Vec<CaId> = authorities.kept().into_iter().filter(|ca| *ca != id).collect();
+    let others: Vec<CertificateAuthority> = others.iter().map(|ca| authorities.authority(ca).map_err(words)).collect::<Result<_>>()?;
+    let new = authorities.authority(&id).map_err(words)?;
+    let like = authorities.authority(&request.like).map_err(words)?;
+    Ok(Made { request: request.request.clone(), authority: record(&new, &others, now)?, old: record(&like, &[new], now)? })
 }
 
-/// The public side of a CA, vouched for by another.
-fn record(authority: &CertificateAuthority, by: &CertificateAuthority, now: Timestamp) -> Result<AuthorityRecord> {
-    let cross = by.cross_sign(authority.certificate(), now).map_err(words)?;
-    let signer = by.certificate().ca_id();
-    let material = Material::from_authority(authority, vec![(signer.clone(), cross.clone())], now).map_err(words)?;
+/// The public side of a CA, vouched for by others.
+fn record(authority: &CertificateAuthority, by: &[CertificateAuthority], now: Timestamp) -> Result<AuthorityRecord> {
+    let crosses = by.iter().map(|signer| {
+        let cross = signer.cross_sign(authority.certificate(), now).map_err(words)?;
+        Ok(CrossRecord { by: signer.certificate().ca_id(), certificate: cross.to_pem() })
+    });
+    let material = Material::from_authority(authority, Vec::new(), now).map_err(words)?;
     Ok(AuthorityRecord {
         id: authority.certificate().ca_id(),
         certificate: authority.certificate().to_pem(),
-        crosses: vec![CrossRecord { by: signer, certificate: cross.to_pem() }],
+        crosses: crosses.collect::<Result<_>>()?,
         specimen_server: material.specimen_server.as_ref().map(Certificate::to_pem),
         specimen_client: material.specimen_client.as_ref().map(Certificate::to_pem),
     })

@@ -126,13 +126,13 @@ impl Session {
         requests::know(spec, authorities)?;
         let layout = self.node.layout().clone();
         if layout.is_control_plane() && !spec.authorities.is_empty() {
-            for problem in authorities.import_stock(&layout).err() {
-                return Err(problem.to_string());
-            }
+            authorities.import_stock(&layout).map_err(|error| error.to_string())?;
         }
         requests::take_in(spec, &self.name, &self.sealing, authorities)?;
-        for ca in spec.forget.iter().filter(|ca| authorities.has_key(ca)) {
-            authorities.remove(ca).map_err(|error| error.to_string())?;
+        for ca in &spec.forget {
+            if authorities.has_key(ca) {
+                authorities.remove(ca).map_err(|error| error.to_string())?;
+            }
         }
         match &spec.make {
             Some(request) if self.made.as_ref().is_none_or(|made| made.request != request.request) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
 
 use super::client::Cluster;
@@ -61,7 +61,8 @@ async fn approve(api: &Api<CertificateSigningRequest>, name: &str, mut csr: Cert
         message: Some("approved by the administrator who runs certctl".into()),
         ..CertificateSigningRequestCondition::default()
     });
-    api.replace_approval(name, &PostParams::default(), &csr).await.map_err(ClusterError::call("approve", format!("csr/{name}")))?;
+    let patch = Patch::Merge(serde_json::json!({ "status": { "conditions": csr.status.and_then(|status| status.conditions) } }));
+    api.patch_approval(name, &PatchParams::default(), &patch).await.map_err(ClusterError::call("approve", format!("csr/{name}")))?;
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! The driver's Lease: one driver at a time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -156,5 +155,3 @@ pub fn leader_node(identity: &str) -> Option<&str> {
     identity.rsplit_once('_').map(|(node, _)| node)
 }
 
-/// For callers that share one renewal.
-pub type SharedLease = Arc<DriverLease>;

@@ -1,6 +1,7 @@
 //! PURE: what a node holds, what it is wanted to hold, and the operations that lead from one to the other.
 
 mod cluster_op;
+mod event;
 mod op;
 mod ops;
 pub(crate) mod row;
@@ -9,6 +10,7 @@ mod state;
 mod target;
 
 pub use cluster_op::ClusterOp;
+pub use event::{Event, EventKind};
 pub use op::Op;
 pub use row::{CertificateKind, CertificateRow};
 pub use ops::{node_ops, same_set};

@@ -95,6 +95,8 @@ pub struct Goal {
     pub from: CaId,
     /// The CA wanted; `None`: still to be made.
     pub to: Option<CaId>,
+    /// Older CAs that processes may still hold as their only trust, because no `finalize` took them out of the served chain.
+    pub legacy: Vec<CaId>,
     /// True for a rollback: `to` is the CA that was in force first, and what processes started long ago trust.
     pub rollback: bool,
     /// Nodes left out by name.

@@ -321,5 +321,7 @@ fn cluster_trusts(inventory: &Inventory, goal: &Goal, trusted: &mut Trusts) {
         trust(trusted, Verifier::Admin, caller.trust.clone(), "you, with your kubeconfig,".into());
     }
     let oldest = if goal.rollback { goal.to.as_ref() } else { Some(&goal.from) };
-    trust(trusted, Verifier::LongRunning, oldest.cloned(), "processes that read the CA before the rotation".into());
+    for ca in oldest.into_iter().chain(&goal.legacy) {
+        trust(trusted, Verifier::LongRunning, [ca.clone()], format!("processes that read the CA {} before the rotation", ca.short()));
+    }
 }

@@ -222,6 +222,9 @@ impl Look<'_> {
                 let held = node.state.disk.confs.get(&conf);
                 require_with(lacks, held.is_none_or(|c| !c.trust.contains(self.from)), || format!("{} still trusts the old CA", conf.file_name()));
             }
+            let leaf = node.state.disk.leaves.get(&Leaf::Apiserver);
+            let clean = !self.goal.rollback || leaf.is_none_or(|leaf| !leaf.vouched_by.contains(self.from));
+            require(lacks, clean, "kube-apiserver still serves a chain of the abandoned CA");
             require(lacks, !node.state.disk.own_signer, "kube-controller-manager still has its own signing file");
             require(lacks, node.state.disk.signer_file.is_none(), "the own signing file is still there");
         });

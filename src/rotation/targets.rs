@@ -88,7 +88,7 @@ impl Ask<'_> {
         ControlPlaneTarget {
             kept: self.both(self.from),
             signer: self.own_signer(&bundle).then(|| self.signer()),
-            vouched_by: self.vouched_by(&serving),
+            vouched_by: self.vouched_by(&serving, goal),
             serving,
             kubelet_client: self.issuer(Phase::CPReissued, leaf(Leaf::ApiserverKubeletClient)),
             admin: self.admin(),
@@ -102,12 +102,14 @@ impl Ask<'_> {
         bundle.len() > 1 || (self.node.state.disk.own_signer && self.phase < Phase::DPUntrusted)
     }
 
-    /// The cross-signed certificate stays behind the leaf until `finalize`.
-    fn vouched_by(&self, serving: &CaId) -> Vec<CaId> {
-        if serving == self.to {
-            return Self::only(self.from);
+    /// The cross-signed certificates stay behind the leaf until `finalize`; after a rollback nobody can hold the abandoned CA.
+    fn vouched_by(&self, serving: &CaId, goal: &Goal) -> Vec<CaId> {
+        if serving != self.to {
+            let held = self.node.state.disk.leaves.get(&Leaf::Apiserver);
+            return held.map(|held| held.vouched_by.clone()).unwrap_or_default();
         }
-        self.node.state.disk.leaves.get(&Leaf::Apiserver).map(|held| held.vouched_by.clone()).unwrap_or_default()
+        let from = (!goal.rollback || self.phase < Phase::Completed).then_some(self.from);
+        from.into_iter().chain(&goal.legacy).cloned().collect()
     }
 
     fn admin(&self) -> Credential {

@@ -1,0 +1,194 @@
+//! The command line: global flags, the list of commands, and the one table that dispatches them.
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::commands::{
+    agent_cmd, completion, config, generate, inspect, install, rotate_ca, status, version,
+};
+use crate::context::{Context, Signal};
+use crate::error::Error;
+use crate::ui::{ColourChoice, Format, ProgressChoice};
+
+/// The name under which kubectl finds the same binary as a plugin.
+const PLUGIN: &str = "kubectl-certctl";
+
+/// Runs the whole life of a self-managed Kubernetes cluster's PKI.
+#[derive(Debug, Parser)]
+#[command(name = "certctl", version, propagate_version = true, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    /// Flags that every command has.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command has; names and meaning as kubectl's.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<std::path::PathBuf>,
+    /// Name of the kubeconfig context to use
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Name of the kubeconfig cluster to use
+    #[arg(long, global = true, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Name of the kubeconfig user to use
+    #[arg(long, global = true, value_name = "NAME")]
+    pub user: Option<String>,
+    /// How long to wait for one API request, for example 10s or 1m
+    #[arg(long, global = true, value_name = "DURATION", value_parser = crate::config::parse_duration)]
+    pub request_timeout: Option<jiff::SignedDuration>,
+    /// Output format
+    #[arg(short, long, global = true, value_name = "FORMAT")]
+    pub output: Option<Format>,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value_t, hide_possible_values = true)]
+    pub color: ColourChoice,
+    /// How to show progress: auto, plain, json or none
+    #[arg(long, global = true, value_name = "HOW", default_value_t, hide_possible_values = true)]
+    pub progress: ProgressChoice,
+    /// Log more to stderr; repeat for still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What certctl can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show certificates: of a node's files, of kubeconfigs and PEM files, of the whole cluster
+    Inspect(inspect::InspectArgs),
+    /// Replace the certificate authorities of a running cluster
+    RotateCa(rotate_ca::RotateCaArgs),
+    /// Show where a CA rotation stands
+    Status(status::StatusArgs),
+    /// Install certctl's objects and its agent in the cluster
+    Install(install::InstallArgs),
+    /// Take certctl's objects and its agent out of the cluster
+    Uninstall(install::UninstallArgs),
+    /// Run the agent of one node (the DaemonSet does)
+    Agent(agent_cmd::AgentArgs),
+    /// Show or check a configuration file
+    Config(config::ConfigArgs),
+    /// Print the completion script for a shell
+    Completion(completion::CompletionArgs),
+    /// Print the version
+    Version(version::VersionArgs),
+    /// Write the generated files of the source tree (completions, man pages, reference)
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
+}
+
+/// Reads the command line; wrong usage, `--help` and `--version` end the process here.
+#[must_use]
+pub fn parse() -> Cli {
+    let matches = command_tree(called_as_plugin(std::env::args().next().as_deref())).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// The clap tree; as kubectl's plugin, usage lines say `kubectl certctl`.
+#[must_use]
+pub fn command_tree(plugin: bool) -> clap::Command {
+    let command = Cli::command();
+    if plugin { command.bin_name("kubectl certctl") } else { command }
+}
+
+fn called_as_plugin(argv0: Option<&str>) -> bool {
+    argv0.and_then(|path| path.rsplit('/').next()) == Some(PLUGIN)
+}
+
+/// The command line as one would type it again.
+pub(crate) fn invocation(mut argv: impl Iterator<Item = String>) -> String {
+    let name = if called_as_plugin(argv.next().as_deref()) { "kubectl certctl" } else { "certctl" };
+    let arguments = argv.map(|argument| shell_word(&argument));
+    std::iter::once(name.to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// Runs one command on a runtime of its own.
+///
+/// # Errors
+/// Whatever the command could not do; see [`crate::error::ErrorKind`].
+pub fn run(context: &Context, signals: watch::Sender<Option<Signal>>, command: Command) -> Result<(), Error> {
+    // The agent lives on every node of the cluster: one thread keeps it small.
+    let mut builder = match command {
+        Command::Agent(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.enable_all().build().map_err(|e| Error::failed(format!("cannot start the runtime: {e}")))?;
+    crate::ui::start_log(context.global.verbose);
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = dispatch(context, command) => outcome,
+            signal = stop_signal(context, signals) => Err(signal.unwrap_or_else(Error::from)),
+        }
+    });
+    // A thread that still waits for an answer on stdin must not hold up the exit.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
+    match command {
+        Command::Inspect(args) => inspect::run(context, &args).await,
+        Command::RotateCa(args) => rotate_ca::run(context, &args).await,
+        Command::Status(args) => status::run(context, &args).await,
+        Command::Install(args) => install::run(context, &args).await,
+        Command::Uninstall(args) => install::uninstall(context, &args).await,
+        Command::Agent(args) => agent_cmd::run(context, &args).await,
+        Command::Config(args) => config::run(context, &args),
+        Command::Completion(args) => completion::run(context, &args),
+        Command::Version(args) => version::run(context, &args),
+        Command::Generate(args) => generate::run(context, &args),
+    }
+}
+
+/// Ends when the command is to be dropped: at the first signal, or at the second when the command took over the first.
+async fn stop_signal(context: &Context, sender: watch::Sender<Option<Signal>>) -> std::io::Result<Error> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    loop {
+        let received = tokio::select! {
+            _ = interrupt.recv() => Signal::Interrupt,
+            _ = terminate.recv() => Signal::Terminate,
+        };
+        let first = sender.send_replace(Some(received)).is_none();
+        if !(first && context.interrupt.is_taken_over()) {
+            return Ok(Error::new(received.kind(), "interrupted"));
+        }
+        context.ui.note("stopping at the next safe moment; once more to leave at once");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        command_tree(false).debug_assert();
+    }
+
+    #[test]
+    fn the_invocation_can_be_pasted_into_a_shell() {
+        let argv = ["/usr/bin/kubectl-certctl", "rotate-ca", "--config", "my file's.yaml"];
+        let typed = invocation(argv.into_iter().map(String::from));
+        assert_eq!(typed, r"kubectl certctl rotate-ca --config 'my file'\''s.yaml'");
+    }
+
+    #[test]
+    fn as_a_plugin_the_usage_says_so() {
+        let usage = command_tree(called_as_plugin(Some("/opt/kubectl-certctl"))).render_usage().to_string();
+        assert!(usage.contains("kubectl certctl"), "{usage}");
+    }
+}

@@ -1,0 +1,79 @@
+//! `certctl generate` (hidden): the files of the source tree that are made from the command tree and the error table.
+
+mod reference;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap_complete::Shell;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::error::{Error, ErrorKind};
+
+/// Arguments of `certctl generate`.
+#[derive(Debug, clap::Args)]
+pub struct GenerateArgs {
+    /// The folder that gets `completions/` and `docs/`
+    folder: PathBuf,
+}
+
+pub(crate) fn run(context: &Context, args: &GenerateArgs) -> Result<(), Error> {
+    for (path, content) in files().context("cannot make the generated files")? {
+        let file = args.folder.join(&path);
+        write(&file, &content).with_context(|| format!("cannot write {}", file.display()))?;
+        context.ui.note(&path);
+    }
+    Ok(())
+}
+
+fn write(file: &Path, content: &[u8]) -> std::io::Result<()> {
+    file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    std::fs::write(file, content)
+}
+
+/// Every generated file: path below the source tree, and content.
+///
+/// # Errors
+/// When a page cannot be rendered, which is a bug.
+pub fn files() -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    let mut files = vec![
+        ("completions/certctl.bash".into(), super::completion::script(Shell::Bash)),
+        ("completions/_certctl".into(), super::completion::script(Shell::Zsh)),
+        ("completions/certctl.fish".into(), super::completion::script(Shell::Fish)),
+        ("completions/certctl.ps1".into(), super::completion::script(Shell::PowerShell)),
+        ("docs/cli-reference.md".into(), reference::page(crate::cli::command_tree(false)).into_bytes()),
+        ("docs/exit-codes.md".into(), exit_codes().into_bytes()),
+        ("docs/config.schema.json".into(), schema()?.into_bytes()),
+    ];
+    man_pages(crate::cli::command_tree(false), &mut files)?;
+    Ok(files)
+}
+
+fn man_pages(mut tree: clap::Command, files: &mut Vec<(String, Vec<u8>)>) -> std::io::Result<()> {
+    tree.build();
+    let mut todo = vec![("certctl".to_owned(), tree)];
+    while let Some((name, command)) = todo.pop() {
+        for child in command.get_subcommands().filter(|child| !child.is_hide_set()) {
+            todo.push((format!("{name}-{}", child.get_name()), child.clone()));
+        }
+        let mut page = Vec::new();
+        // No date: the page must be the same whenever it is made.
+        clap_mangen::Man::new(command).title(name.to_uppercase()).date("").manual("certctl").render(&mut page)?;
+        files.push((format!("docs/man/{name}.1"), page));
+    }
+    Ok(())
+}
+
+fn schema() -> std::io::Result<String> {
+    Ok(serde_json::to_string_pretty(&schemars::schema_for!(Config))? + "\n")
+}
+
+fn exit_codes() -> String {
+    let rows = ErrorKind::ALL.iter().map(|kind| format!("| {} | {} |\n", kind.exit_code(), kind.meaning()));
+    format!(
+        "# Exit codes\n\nMade by `certctl generate` from `src/error.rs`. Scripts may rely on them: a code never gets a second \
+         meaning.\n\n| code | meaning |\n| --- | --- |\n{}",
+        rows.collect::<String>()
+    )
+}

@@ -1,0 +1,129 @@
+//! What every command gets: the terminal, the time, the global flags, and word of Ctrl-C. Built once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::cli::GlobalArgs;
+use crate::error::{Error, ErrorKind};
+use crate::ui::{Answer, Format, Options, Ui};
+
+/// The surroundings of one command.
+#[derive(Debug)]
+pub struct Context {
+    /// The only printer.
+    pub ui: Ui,
+    /// When the command started. Read once, so that one output speaks of one moment.
+    pub now: Timestamp,
+    /// The flags every command has.
+    pub global: GlobalArgs,
+    /// Ctrl-C and SIGTERM.
+    pub interrupt: Interrupt,
+    /// The command line as it was typed, for "run this again".
+    pub invocation: String,
+}
+
+impl Context {
+    /// The format asked for with `-o`, or a command's own default.
+    #[must_use]
+    pub fn format_or(&self, default: Format) -> Format {
+        self.global.output.unwrap_or(default)
+    }
+
+    /// Asks before something that cannot simply be taken back; `yes` is the command's `--yes`.
+    ///
+    /// # Errors
+    /// Kind [`ErrorKind::Usage`] when the answer is no, or when nobody is there to answer.
+    pub async fn confirm(&self, question: &str, yes: bool) -> Result<(), Error> {
+        if yes {
+            return Ok(());
+        }
+        // The answer is read on a thread of its own, so that Ctrl-C ends the command while it waits for a human.
+        let (ui, asked) = (self.ui.clone(), question.to_owned());
+        let answer = tokio::task::spawn_blocking(move || ui.confirm(&asked));
+        match answer.await.map_err(|e| Error::failed(format!("cannot ask for a confirmation: {e}")))?? {
+            Answer::Yes => Ok(()),
+            Answer::No => Err(Error::usage("not confirmed, so nothing was changed")),
+            Answer::NobodyThere => Err(Error::usage(format!("this needs a confirmation: {question}"))
+                .caused_by("stdin is not a terminal")
+                .hint(format!("run `{} --yes`", self.invocation))),
+        }
+    }
+}
+
+/// The signal that ends a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl Signal {
+    /// The outcome of a command that a signal ended.
+    #[must_use]
+    pub const fn kind(self) -> ErrorKind {
+        match self {
+            Self::Interrupt => ErrorKind::Interrupted,
+            Self::Terminate => ErrorKind::Terminated,
+        }
+    }
+}
+
+/// Word of the first signal, for commands that want to stop at a good moment.
+///
+/// Unless a command takes over, the first signal drops it at its next await. A second signal leaves the process at once.
+#[derive(Clone, Debug)]
+pub struct Interrupt {
+    taken_over: Arc<AtomicBool>,
+    signal: watch::Receiver<Option<Signal>>,
+}
+
+impl Interrupt {
+    /// Makes the first signal this command's business: it watches the channel and returns with [`Self::error`].
+    #[must_use]
+    pub fn take_over(&self) -> watch::Receiver<Option<Signal>> {
+        self.taken_over.store(true, Ordering::SeqCst);
+        self.signal.clone()
+    }
+
+    /// The error that a command returns after it has stopped because of a signal; `None` without one.
+    #[must_use]
+    pub fn error(&self) -> Option<Error> {
+        let signal = *self.signal.borrow();
+        signal.map(|signal| Error::new(signal.kind(), "interrupted").hint("the same command goes on from here"))
+    }
+
+    /// True when the command wants to stop by itself.
+    #[must_use]
+    pub fn is_taken_over(&self) -> bool {
+        self.taken_over.load(Ordering::SeqCst)
+    }
+}
+
+/// Builds the context and the sending end of its signal channel, which [`crate::cli::run`] serves.
+#[must_use]
+pub fn build(global: &GlobalArgs) -> (Context, watch::Sender<Option<Signal>>) {
+    let (sender, signal) = watch::channel(None);
+    let ui = Ui::new(Options { colour: global.color, progress: global.progress, format: global.output });
+    let context = Context {
+        ui,
+        now: now(),
+        global: global.clone(),
+        interrupt: Interrupt { taken_over: Arc::new(AtomicBool::new(false)), signal },
+        invocation: crate::cli::invocation(std::env::args()),
+    };
+    (context, sender)
+}
+
+/// The clock. Only a debug build can be told another time, because a PKI tool must have no public switch that moves it.
+fn now() -> Timestamp {
+    #[cfg(debug_assertions)]
+    if let Some(fixed) = std::env::var("CERTCTL_TEST_NOW").ok().and_then(|text| text.parse().ok()) {
+        return fixed;
+    }
+    Timestamp::now()
+}

@@ -1,0 +1,105 @@
+//! What the engine says while it works; `ui` turns it into bars, lines or JSON. Nothing is decided on events.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened, with the time at which it was observed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// When it was observed.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// The rotation it belongs to.
+    pub rotation: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum EventKind {
+    /// A phase was entered (also when a rotation is taken up again in the middle of it).
+    PhaseStarted {
+        /// The phase's name, as in design section 6.
+        phase: String,
+        /// Its number, counted from 1.
+        number: usize,
+        /// How many phases there are.
+        of: usize,
+        /// What it does, in a few words.
+        title: String,
+    },
+    /// A gate is not passed yet. Sent when the list changes.
+    Waiting {
+        /// What is still to be observed, one sentence each.
+        #[serde(rename = "for")]
+        waiting_for: Vec<String>,
+    },
+    /// A node's agent was told to change its node.
+    NodeChanging {
+        /// The node.
+        node: String,
+        /// What it does, in order.
+        ops: Vec<String>,
+    },
+    /// A node is as the phase wants it.
+    NodeDone {
+        /// The node.
+        node: String,
+        /// Seconds since its `NodeChanging`.
+        seconds: f64,
+    },
+    /// Everything a phase has to show was observed.
+    PhaseDone {
+        /// The phase's name.
+        phase: String,
+        /// Seconds since its `PhaseStarted`.
+        seconds: f64,
+    },
+    /// The rotation stopped because it was asked to; the same command goes on from here.
+    Paused {
+        /// The phase that was not entered.
+        before: String,
+    },
+    /// The rotation may not go on.
+    Blocked {
+        /// Why, one sentence each, naming the object and what to do.
+        reasons: Vec<String>,
+    },
+    /// Something the administrator should know, which does not stop the rotation.
+    Warning {
+        /// One sentence.
+        message: String,
+    },
+    /// The rotation, or the rollback, is complete.
+    Finished {
+        /// The generation now in force.
+        ca_version: u32,
+        /// Seconds since this run started.
+        seconds: f64,
+        /// One sentence for a human reader.
+        message: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_flat_json_object_that_can_be_read_back() -> Result<(), serde_json::Error> {
+        let event = Event {
+            at: Timestamp::UNIX_EPOCH,
+            rotation: "r-1".into(),
+            kind: EventKind::Waiting { waiting_for: vec!["node w-1".into()] },
+        };
+        let json = serde_json::to_string(&event)?;
+        assert_eq!(json, r#"{"at":"1970-01-01T00:00:00Z","rotation":"r-1","type":"Waiting","for":["node w-1"]}"#);
+        assert_eq!(serde_json::from_str::<Event>(&json)?, event);
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! A run's events on the terminal: bars, plain lines, or one JSON object a line.
+
+mod bars;
+mod lines;
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use crate::plan::Event;
+
+use super::API_VERSION;
+use bars::Bars;
+use lines::PlainLines;
+
+/// How to show progress (`--progress`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProgressChoice {
+    /// Bars on a terminal, JSON with `-o json`, lines elsewhere.
+    #[default]
+    Auto,
+    /// Lines.
+    Plain,
+    /// One JSON object a line, on stdout.
+    Json,
+    /// Nothing.
+    None,
+}
+
+impl fmt::Display for ProgressChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Plain => "plain",
+            Self::Json => "json",
+            Self::None => "none",
+        })
+    }
+}
+
+/// Characters that carry meaning without colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Done.
+    pub done: &'static str,
+    /// Under way.
+    pub busy: &'static str,
+    /// Stopped.
+    pub stopped: &'static str,
+}
+
+impl Marks {
+    /// For UTF-8 terminals.
+    pub const UNICODE: Self = Self { done: "✓", busy: "…", stopped: "✗" };
+    /// For all others.
+    pub const ASCII: Self = Self { done: "+", busy: "~", stopped: "x" };
+
+    fn spinner(self) -> &'static str {
+        if self == Self::UNICODE { "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ " } else { "|/-\\ " }
+    }
+}
+
+/// The renderer of a run's events.
+#[derive(Debug)]
+pub struct Progress {
+    renderer: Renderer,
+}
+
+#[derive(Debug)]
+enum Renderer {
+    Bars(Box<Bars>),
+    Lines(PlainLines),
+    Json,
+    Silent,
+}
+
+impl Progress {
+    pub(super) fn new(choice: ProgressChoice, json: bool, terminal: bool, marks: Marks) -> Self {
+        let renderer = match choice {
+            ProgressChoice::None => Renderer::Silent,
+            ProgressChoice::Json => Renderer::Json,
+            ProgressChoice::Auto if json => Renderer::Json,
+            ProgressChoice::Auto if terminal => Renderer::Bars(Box::new(Bars::new(marks))),
+            ProgressChoice::Auto | ProgressChoice::Plain => Renderer::Lines(PlainLines::start(HEARTBEAT)),
+        };
+        Self { renderer }
+    }
+
+    /// Shows one event.
+    pub fn report(&mut self, event: &Event) {
+        match &mut self.renderer {
+            Renderer::Bars(bars) => bars.report(event),
+            Renderer::Lines(lines) => lines.report(event),
+            Renderer::Json => json_line(event),
+            Renderer::Silent => {}
+        }
+    }
+}
+
+/// How long plain output may stay silent: long enough for a log, short enough for CI systems that kill silent jobs.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+fn json_line(event: &Event) {
+    // An event is data: it goes to stdout. When the reader is gone, the rotation goes on.
+    if let Ok(text) = encode(event) {
+        let mut out = io::stdout().lock();
+        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    }
+}
+
+fn encode(event: &Event) -> serde_json::Result<String> {
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Line<'a> {
+        api_version: &'static str,
+        kind: &'static str,
+        #[serde(flatten)]
+        event: &'a Event,
+    }
+    serde_json::to_string(&Line { api_version: API_VERSION, kind: "RotationEvent", event })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::EventKind;
+
+    #[test]
+    fn the_choice_decides_and_auto_looks_at_format_and_terminal() {
+        let made = |choice, json, terminal| Progress::new(choice, json, terminal, Marks::ASCII).renderer;
+        assert!(matches!(made(ProgressChoice::Auto, false, true), Renderer::Bars(_)));
+        assert!(matches!(made(ProgressChoice::Auto, false, false), Renderer::Lines(_)));
+        assert!(matches!(made(ProgressChoice::Auto, true, true), Renderer::Json));
+        assert!(matches!(made(ProgressChoice::Plain, true, true), Renderer::Lines(_)));
+        assert!(matches!(made(ProgressChoice::None, true, true), Renderer::Silent));
+    }
+
+    #[test]
+    fn a_json_line_names_its_version_and_kind() {
+        let kind = EventKind::Paused { before: "CPUntrusted".into() };
+        let event = Event { at: jiff::Timestamp::UNIX_EPOCH, rotation: "r".into(), kind };
+        let line = encode(&event).unwrap();
+        assert!(line.starts_with(r#"{"apiVersion":"certctl.dev/v1alpha1","kind":"RotationEvent","at":"#), "{line}");
+        assert!(line.ends_with(r#""type":"Paused","before":"CPUntrusted"}"#), "{line}");
+    }
+}
