@@ -53,8 +53,10 @@ impl CertificateAuthority {
     }
 
     /// A new self-signed CA in the place of `old`: same subject bytes, its extensions kept (kubeadm's where it lacks them), new
-    /// key. `algorithm: None` keeps the old one's kind. The subject key identifier is always set: without it OpenSSL cannot
-    /// tell two CAs of the same name apart.
+    /// key. `algorithm: None` keeps the old one's kind.
+    ///
+    /// OpenSSL tells two CAs of one name apart by their key identifiers only. The new one always has one; where the old has
+    /// none (kubeadm before 1.20, built with Go before 1.15) the new one gets a serialNumber into its name instead.
     ///
     /// # Errors
     /// [`PkiError::UnsupportedKey`] when the old key is of a kind we cannot make and none is named.
@@ -67,7 +69,11 @@ impl CertificateAuthority {
         let unsupported = || PkiError::UnsupportedKey { found: old.key_description() };
         let key = PrivateKey::generate(algorithm.or(old.key_algorithm()).ok_or_else(unsupported)?)?;
         let extensions = authority_extensions(old)?;
-        Self::self_signed(old.subject_der(), extensions, key, validity, now)
+        if old.subject_key_id().is_some() {
+            return Self::self_signed(old.subject_der(), extensions, key, validity, now);
+        }
+        let subject = names::told_apart(old.subject_der(), key.ca_id().short())?;
+        Self::self_signed(&subject, extensions, key, validity, now)
     }
 
     /// A new self-signed CA with kubeadm's form (`k8s.io/client-go/util/cert`, `NewSelfSignedCACert`).
@@ -194,7 +200,7 @@ impl CertificateAuthority {
     ) -> Result<Certificate, PkiError> {
         extensions.push(extension::authority_key_id(&extension::key_id_of(&self.certificate))?);
         let span = span.within(&self.certificate);
-        if span.not_after <= now || span.not_after <= span.not_before {
+        if span.not_after <= now || now < span.not_before {
             let (not_before, not_after) = (span.not_before, span.not_after);
             return Err(PkiError::NoValidity { subject: names::display_der(subject), not_before, not_after });
         }

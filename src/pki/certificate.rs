@@ -12,9 +12,8 @@ use rustls_pki_types::pem::SectionKind;
 use x509_cert::der::asn1::{ObjectIdentifier, OctetString};
 use x509_cert::ext::Extension;
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
-use x509_parser::public_key::PublicKey;
 
-use super::{CaId, KeyAlgorithm, PkiError, names, pem};
+use super::{CaId, KeyAlgorithm, PkiError, names, pem, public_key};
 
 /// A certificate. Equal when the DER is. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +43,7 @@ struct Details {
     dns_names: Vec<String>,
     ip_addresses: Vec<IpAddr>,
     is_ca: bool,
+    path_length: Option<u32>,
     client_auth: bool,
     server_auth: bool,
     subject_key_id: Option<Vec<u8>>,
@@ -190,6 +190,12 @@ impl Certificate {
         self.0.details.is_ca
     }
 
+    /// How many CAs may stand between this CA and a leaf; `None` for any number.
+    #[must_use]
+    pub fn path_length(&self) -> Option<u32> {
+        self.0.details.path_length
+    }
+
     /// True when its own key signed it.
     #[must_use]
     pub fn is_self_signed(&self) -> bool {
@@ -258,39 +264,14 @@ impl Certificate {
     /// True when `issuer` is named as issuer and its key made the signature. Validity and CA flag are not looked at.
     #[must_use]
     pub fn signed_by(&self, issuer: &Self) -> bool {
-        if self.0.issuer_der != issuer.0.subject_der {
-            return false;
-        }
-        let Ok((_, parsed)) = X509Certificate::from_der(&self.0.der) else { return false };
-        let issuer_der = issuer.rustls_der();
-        let Ok(issuer) = webpki::EndEntityCert::try_from(&issuer_der) else { return false };
-        let algorithm = algorithm_content(&self.0.der);
-        webpki::ALL_VERIFICATION_ALGS.iter().any(|candidate| {
-            algorithm.as_deref() == Some(candidate.signature_alg_id().as_ref())
-                && issuer
-                    .verify_signature(*candidate, parsed.tbs_certificate.as_ref(), parsed.signature_value.data.as_ref())
-                    .is_ok()
-        })
+        self.0.issuer_der == issuer.0.subject_der && public_key::made_signature(&issuer.0.spki, &self.0.der)
     }
-}
-
-/// Content of signatureAlgorithm, without its SEQUENCE header: the form in which webpki names algorithms.
-fn algorithm_content(der: &[u8]) -> Option<Vec<u8>> {
-    use x509_cert::der::asn1::AnyRef;
-    use x509_cert::der::Decode as _;
-    let algorithm = AnyRef::from_der(der).ok()?.sequence(|fields| {
-        let _body = AnyRef::decode(fields)?;
-        let algorithm = AnyRef::decode(fields)?;
-        let _signature = AnyRef::decode(fields)?;
-        Ok::<_, x509_cert::der::Error>(algorithm.value().to_vec())
-    });
-    algorithm.ok()
 }
 
 fn read(der: &[u8], parsed: &X509Certificate<'_>) -> Result<Inner, PkiError> {
     let subject = parsed.subject();
     let spki = parsed.public_key();
-    let (key_description, key_algorithm) = describe_key(spki);
+    let (key_description, key_algorithm) = public_key::describe(spki);
     Ok(Inner {
         der: der.to_vec(),
         subject: names::display(subject),
@@ -334,7 +315,10 @@ fn read_details(parsed: &X509Certificate<'_>) -> Details {
     let mut details = Details { client_auth: true, server_auth: true, ..Details::default() };
     for extension in parsed.extensions() {
         match extension.parsed_extension() {
-            ParsedExtension::BasicConstraints(constraints) => details.is_ca = constraints.ca,
+            ParsedExtension::BasicConstraints(constraints) => {
+                details.is_ca = constraints.ca;
+                details.path_length = constraints.path_len_constraint;
+            }
             ParsedExtension::ExtendedKeyUsage(usage) => {
                 details.client_auth = usage.any || usage.client_auth;
                 details.server_auth = usage.any || usage.server_auth;
@@ -363,27 +347,6 @@ impl Details {
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
-}
-
-fn describe_key(spki: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> (String, Option<KeyAlgorithm>) {
-    let oid = spki.algorithm.algorithm.to_id_string();
-    let name = match (oid.as_str(), spki.parsed()) {
-        (_, Ok(PublicKey::RSA(key))) => format!("RSA-{}", key.key_size()),
-        ("1.2.840.10045.2.1", _) => {
-            let curve = spki.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok()).map(|oid| oid.to_id_string());
-            match curve.as_deref() {
-                Some("1.2.840.10045.3.1.7") => "ECDSA-P256".into(),
-                Some("1.3.132.0.34") => "ECDSA-P384".into(),
-                Some("1.3.132.0.35") => "ECDSA-P521".into(),
-                Some(other) => format!("EC {other}"),
-                None => "EC with explicit parameters".into(),
-            }
-        }
-        ("1.3.101.112", _) => "Ed25519".into(),
-        _ => oid,
-    };
-    let algorithm = name.parse().ok();
-    (name, algorithm)
 }
 
 impl fmt::Debug for Certificate {

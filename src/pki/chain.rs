@@ -1,5 +1,6 @@
 //! Does this chain verify against these roots at this time? X.509 path validation by rustls-webpki, and what it leaves out.
 
+use std::cell::Cell;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -74,6 +75,18 @@ pub enum ChainError {
         /// End of its validity.
         not_after: Timestamp,
     },
+    /// The trusted CA allows fewer CAs below it than the chain has. webpki does not ask the root, Go does.
+    #[error("`{leaf}` is refused: the trusted CA `{root}` allows {limit} CA certificates below it, the chain has {found}")]
+    PathTooLong {
+        /// Subject of the leaf.
+        leaf: String,
+        /// Subject of the root.
+        root: String,
+        /// Its path length.
+        limit: u32,
+        /// CA certificates between it and the leaf.
+        found: u32,
+    },
     /// Extended key usage forbids this use.
     #[error("`{leaf}` may not be used as a TLS {usage}")]
     WrongUsage {
@@ -105,13 +118,12 @@ pub fn verify(chain: &[CertificateDer<'_>], roots: &[Certificate], usage: Usage,
     let ders: Vec<CertificateDer<'static>> = roots.iter().map(Certificate::rustls_der).collect();
     // A root that webpki cannot read (version 1) is one it does not trust; the others still count.
     let anchors: Vec<TrustAnchor<'_>> = ders.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
-    let out_of_validity = std::cell::Cell::new(None);
-    let check_root = |path: &VerifiedPath<'_>| match stale_root(path.anchor(), roots, now) {
-        None => Ok(()),
-        Some(root) => {
-            out_of_validity.set(Some(root));
-            Err(webpki::Error::UnknownIssuer)
-        }
+    let root_refused = Cell::new(None);
+    let check_root = |path: &VerifiedPath<'_>| {
+        named.check_root(path, roots, now).map_err(|refusal| {
+            root_refused.set(Some(refusal));
+            webpki::Error::UnknownIssuer
+        })
     };
     let key_usage = match usage {
         Usage::Server => KeyUsage::server_auth(),
@@ -129,23 +141,11 @@ pub fn verify(chain: &[CertificateDer<'_>], roots: &[Certificate], usage: Usage,
         None,
         Some(&check_root),
     );
-    match (verdict, out_of_validity.take()) {
+    match (verdict, root_refused.take()) {
         (Ok(_), _) => Ok(()),
-        (Err(_), Some(root)) => Err(ChainError::RootNotValid {
-            leaf: named.leaf,
-            root: root.subject(),
-            not_before: root.not_before(),
-            not_after: root.not_after(),
-        }),
+        (Err(_), Some(refusal)) => Err(refusal),
         (Err(error), None) => Err(named.refused(&error, usage)),
     }
-}
-
-/// The root behind `anchor` when none of its certificates is valid at `now` (a CA may stand there twice: renewed, same key).
-fn stale_root(anchor: &TrustAnchor<'_>, roots: &[Certificate], now: Timestamp) -> Option<Certificate> {
-    let spki = webpki::spki_for_anchor(anchor);
-    let same: Vec<&Certificate> = roots.iter().filter(|root| root.spki_der() == spki.as_ref()).collect();
-    if same.iter().any(|root| root.is_valid_at(now)) { None } else { same.first().copied().cloned() }
 }
 
 #[derive(Clone)]
@@ -160,6 +160,30 @@ impl Named {
             Ok(certificate) => Self { leaf: certificate.subject(), issuer: certificate.issuer_subject() },
             Err(_) => Self { leaf: "unreadable certificate".into(), issuer: String::new() },
         }
+    }
+
+    /// What webpki does not ask of the root. A CA may stand among the roots twice (renewed with the same key): one must do.
+    fn check_root(&self, path: &VerifiedPath<'_>, roots: &[Certificate], now: Timestamp) -> Result<(), ChainError> {
+        let spki = webpki::spki_for_anchor(path.anchor());
+        let found = u32::try_from(path.intermediate_certificates().count()).unwrap_or(u32::MAX);
+        let mut refusal = None;
+        for root in roots.iter().filter(|root| root.spki_der() == spki.as_ref()) {
+            match self.judge(root, found, now) {
+                None => return Ok(()),
+                Some(reason) => refusal = refusal.or(Some(reason)),
+            }
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    fn judge(&self, root: &Certificate, found: u32, now: Timestamp) -> Option<ChainError> {
+        let (leaf, name) = (self.leaf.clone(), root.subject());
+        if !root.is_valid_at(now) {
+            let (not_before, not_after) = (root.not_before(), root.not_after());
+            return Some(ChainError::RootNotValid { leaf, root: name, not_before, not_after });
+        }
+        let limit = root.path_length().filter(|&limit| limit < found)?;
+        Some(ChainError::PathTooLong { leaf, root: name, limit, found })
     }
 
     fn refused(&self, error: &webpki::Error, usage: Usage) -> ChainError {

@@ -13,7 +13,7 @@ use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, SubjectKeyIdentifier,
 };
 
-use super::{Certificate, PkiError};
+use super::{Certificate, PkiError, public_key};
 
 pub(super) const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 pub(super) const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
@@ -90,9 +90,9 @@ pub(super) fn authority_key_id(id: &[u8]) -> Result<Extension, PkiError> {
     make(false, &AuthorityKeyIdentifier { key_identifier: Some(octets(id)?), ..AuthorityKeyIdentifier::default() })
 }
 
-/// SHA-256 over the key, cut to 160 bits (RFC 7093 section 2, method 1, over the whole SubjectPublicKeyInfo as method 4 allows).
+/// SHA-256 over the bits of the key, cut to 160 bits (RFC 7093 section 2, method 1), as Go does since 1.25.
 pub(super) fn key_id(public_spki: &[u8]) -> Vec<u8> {
-    digest::digest(&digest::SHA256, public_spki).as_ref().iter().take(20).copied().collect()
+    digest::digest(&digest::SHA256, public_key::key_bits(public_spki)).as_ref().iter().take(20).copied().collect()
 }
 
 /// The identifier under which `authority` is known to its leaves: the one it carries, else the one it would be given.

@@ -16,6 +16,7 @@ mod kubeconfig;
 mod names;
 mod pem;
 mod private_key;
+mod public_key;
 mod seal;
 mod specimen;
 

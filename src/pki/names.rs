@@ -1,14 +1,15 @@
 //! Distinguished names (RFC 5280 section 4.1.2.4): written as bytes, printed as Go prints them.
 
 use x509_cert::attr::AttributeTypeAndValue;
-use x509_cert::der::Encode as _;
-use x509_cert::der::asn1::{Any, ObjectIdentifier, PrintableStringRef, Utf8StringRef};
+use x509_cert::der::asn1::{Any, AnyRef, ObjectIdentifier, PrintableStringRef, Utf8StringRef};
+use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
 use x509_parser::prelude::{AttributeTypeAndValue as ParsedAttribute, X509Name};
 
-use super::PkiError;
+use super::{PkiError, der};
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
 const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 
 /// DER of `O=…, O=…, CN=…`: organizations first and one per RDN, so that their order survives (inside one RDN, DER sorts them).
@@ -17,11 +18,24 @@ pub(super) fn distinguished_name(common_name: &str, organizations: &[String]) ->
     let mut name = RdnSequence::default();
     let attributes = organizations.iter().map(|value| (ORGANIZATION, value.as_str())).chain([(COMMON_NAME, common_name)]);
     for (oid, value) in attributes {
-        let mut rdn = RelativeDistinguishedName::default();
-        rdn.insert(AttributeTypeAndValue { oid, value: directory_string(value).map_err(&failed)? }).map_err(&failed)?;
-        name.push(rdn);
+        name.push(rdn(oid, value).map_err(&failed)?);
     }
     name.to_der().map_err(failed)
+}
+
+/// `name` with a serialNumber attribute at its end: what X.520 has for two authorities that would be called the same otherwise
+/// (RFC 3739 section 3.1.2).
+pub(super) fn told_apart(name: &[u8], serial: &str) -> Result<Vec<u8>, PkiError> {
+    let failed = PkiError::encode("the subject");
+    let rdns = AnyRef::from_der(name).map_err(&failed)?.value();
+    let last = rdn(SERIAL_NUMBER, serial).and_then(|rdn| rdn.to_der()).map_err(failed)?;
+    der::sequence(&[rdns, &last])
+}
+
+fn rdn(oid: ObjectIdentifier, value: &str) -> x509_cert::der::Result<RelativeDistinguishedName> {
+    let mut rdn = RelativeDistinguishedName::default();
+    rdn.insert(AttributeTypeAndValue { oid, value: directory_string(value)? })?;
+    Ok(rdn)
 }
 
 /// PrintableString where it can be one, else UTF8String: what Go's `encoding/asn1` writes.
@@ -45,10 +59,14 @@ fn display_attribute(attribute: &ParsedAttribute<'_>) -> String {
     let oid = attribute.attr_type().to_id_string();
     match (short_name(&oid), text(attribute)) {
         (Some(name), Some(value)) => format!("{name}={}", escape(&value)),
-        (Some(name), None) => format!("{name}=#{}", hex(attribute.as_slice())),
-        (None, Some(value)) => format!("{oid}={}", escape(&value)),
-        (None, None) => format!("{oid}=#{}", hex(attribute.as_slice())),
+        // RFC 4514 section 2.4: an attribute without a short name, or without text, is the hex of its DER.
+        (name, _) => format!("{}=#{}", name.unwrap_or(&oid), hex(&value_der(attribute))),
     }
+}
+
+fn value_der(attribute: &ParsedAttribute<'_>) -> Vec<u8> {
+    use x509_parser::asn1_rs::ToDer as _;
+    attribute.attr_value().to_der_vec().unwrap_or_default()
 }
 
 /// Go's table (`crypto/x509/pkix/pkix.go`, `attributeTypeNames`).

@@ -11,10 +11,9 @@ use aws_lc_rs::signature::{
     EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use aws_lc_rs::digest;
-use rustls_pki_types::pem::SectionKind;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer, alg_id};
-use x509_cert::der::asn1::{AnyRef, OctetStringRef};
-use x509_cert::der::Decode as _;
+use x509_cert::der::{Decode as _, Reader as _};
+use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef, UintRef};
 use zeroize::Zeroizing;
 
 use super::{CaId, Certificate, KeyAlgorithm, PkiError, der, pem};
@@ -89,8 +88,7 @@ impl PrivateKey {
                 "PRIVATE KEY" => Form::Pkcs8,
                 _ => continue,
             };
-            let Some((kind, bytes)) = block.decode()? else { continue };
-            debug_assert!(matches!(kind, SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey | SectionKind::PrivateKey));
+            let Some((_, bytes)) = block.decode()? else { continue };
             return Self::from_encoded(form, Zeroizing::new(bytes));
         }
         Err(PkiError::NoKey)
@@ -105,15 +103,20 @@ impl PrivateKey {
         if let Some(pair) = rsa {
             return Self::from_pair(Pair::Rsa(pair), form, encoded);
         }
-        let ecdsa = |curve| EcdsaKeyPair::from_private_key_der(curve, &encoded).ok();
+        // Strict for PKCS#8: other tools write SEC1 bytes under that label, and then neither client-go nor rustls reads them.
+        let ecdsa = |curve| match form {
+            Form::Pkcs1 => None,
+            Form::Sec1 => EcdsaKeyPair::from_private_key_der(curve, &encoded).ok(),
+            Form::Pkcs8 => EcdsaKeyPair::from_pkcs8(curve, &encoded).ok(),
+        };
         let curves = [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P521_SHA512_ASN1_SIGNING];
-        if form != Form::Pkcs1 && let Some(pair) = curves.into_iter().find_map(ecdsa) {
+        if let Some(pair) = curves.into_iter().find_map(ecdsa) {
             return Self::from_pair(Pair::Ecdsa(pair), form, encoded);
         }
         if form == Form::Pkcs8 && let Ok(pair) = Ed25519KeyPair::from_pkcs8(&encoded) {
             return Self::from_pair(Pair::Ed25519(pair), form, encoded);
         }
-        Err(PkiError::UnsupportedKey { found: format!("in block {}", form.label()) })
+        Err(PkiError::UnsupportedKey { found: describe_rejected(form, &encoded) })
     }
 
     fn from_pair(pair: Pair, form: Form, encoded: Zeroizing<Vec<u8>>) -> Result<Self, PkiError> {
@@ -212,6 +215,34 @@ fn inner_key(pkcs8: &[u8]) -> Result<Zeroizing<Vec<u8>>, PkiError> {
         })
     });
     key.map_err(PkiError::encode("an RSA key as PKCS#1"))
+}
+
+/// What can be told of a key that the crypto library rejects: too small, another algorithm, or plain damage.
+fn describe_rejected(form: Form, encoded: &[u8]) -> String {
+    let read = AnyRef::from_der(encoded).and_then(|outer| {
+        outer.sequence(|fields| {
+            let _version = u8::decode(fields)?;
+            let found = match form {
+                Form::Pkcs1 => format!("RSA-{}", <UintRef<'_>>::decode(fields)?.as_bytes().len() * 8),
+                Form::Pkcs8 => AnyRef::decode(fields)?.sequence(|algorithm| {
+                    let oid: ObjectIdentifier = algorithm.decode()?;
+                    skip_rest(algorithm)?;
+                    Ok::<_, x509_cert::der::Error>(format!("of algorithm {oid}"))
+                })?,
+                Form::Sec1 => "on another curve".to_owned(),
+            };
+            skip_rest(fields)?;
+            Ok::<_, x509_cert::der::Error>(found)
+        })
+    });
+    read.unwrap_or_else(|_| format!("with damaged content in block {}", form.label()))
+}
+
+fn skip_rest<'a>(fields: &mut impl x509_cert::der::Reader<'a>) -> x509_cert::der::Result<()> {
+    while !fields.is_finished() {
+        AnyRef::decode(fields)?;
+    }
+    Ok(())
 }
 
 fn generate_ecdsa(algorithm: KeyAlgorithm) -> Result<PrivateKey, PkiError> {

@@ -14,7 +14,10 @@ use zeroize::Zeroizing;
 use super::PkiError;
 
 /// A node's private sealing key: 32 bytes, redacted, wiped.
-pub struct SealingKey(Zeroizing<Vec<u8>>);
+pub struct SealingKey {
+    private: Zeroizing<Vec<u8>>,
+    public: SealingPublicKey,
+}
 
 /// The public half, base64 of 32 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -46,25 +49,23 @@ impl SealingKey {
     /// # Errors
     /// [`PkiError::Sealed`] for anything but 32 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PkiError> {
-        let key = Self(Zeroizing::new(bytes.to_vec()));
-        key.public().map(|_| key)
+        let broken = PkiError::Sealed("the sealing key is not an X25519 key of 32 bytes; remove it and a new one is made");
+        let private = agreement::PrivateKey::from_private_key(&agreement::X25519, bytes).map_err(|_| broken.clone())?;
+        let public = private.compute_public_key().map_err(|_| broken)?;
+        let public = SealingPublicKey(STANDARD.encode(public.as_ref()));
+        Ok(Self { private: Zeroizing::new(bytes.to_vec()), public })
     }
 
     /// The 32 bytes, for a file of mode 0600.
     #[must_use]
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        self.0.clone()
+        self.private.clone()
     }
 
     /// The public half.
-    ///
-    /// # Errors
-    /// [`PkiError::Sealed`]; never for a key that was made or read by this type.
-    pub fn public(&self) -> Result<SealingPublicKey, PkiError> {
-        let broken = PkiError::Sealed("the sealing key is not an X25519 key of 32 bytes; remove it and a new one is made");
-        let private = agreement::PrivateKey::from_private_key(&agreement::X25519, &self.0).map_err(|_| broken.clone())?;
-        let public = private.compute_public_key().map_err(|_| broken)?;
-        Ok(SealingPublicKey(STANDARD.encode(public.as_ref())))
+    #[must_use]
+    pub fn public(&self) -> &SealingPublicKey {
+        &self.public
     }
 
     /// Opens what was sealed to this key under the same `info`.
@@ -75,7 +76,7 @@ impl SealingKey {
         let not_base64 = |_| PkiError::Sealed("it is not base64");
         let enc = EncapsulatedSecret(STANDARD.decode(&sealed.enc).map_err(not_base64)?);
         let ciphertext = STANDARD.decode(&sealed.ciphertext).map_err(not_base64)?;
-        let private = HpkePrivateKey::from(self.0.to_vec());
+        let private = HpkePrivateKey::from(self.private.to_vec());
         let opened = SUITE.open(&enc, info.as_bytes(), &[], &ciphertext, &private);
         opened.map(Zeroizing::new).map_err(|_| PkiError::Sealed("it was sealed to another key, for another purpose, or changed"))
     }

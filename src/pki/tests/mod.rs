@@ -2,4 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod authority;
+mod certificate;
+mod chain;
+mod csr;
 mod fixture;
+mod kubeconfig;
+mod private_key;
+mod seal;
+mod specimen;

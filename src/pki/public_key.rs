@@ -1,0 +1,75 @@
+//! A SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7): what kind of key it is, and signatures made with it.
+
+use x509_cert::der::asn1::{AnyRef, BitStringRef};
+use x509_cert::der::{Decode as _, Error, Reader};
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+use super::KeyAlgorithm;
+
+/// `SEQUENCE { AlgorithmIdentifier, BIT STRING }`, the tail of a certificate and the whole of a SubjectPublicKeyInfo.
+struct Signed<'a> {
+    /// Content of the AlgorithmIdentifier, without its header: the form in which webpki names algorithms.
+    algorithm: &'a [u8],
+    bits: &'a [u8],
+}
+
+impl<'a> Signed<'a> {
+    fn read(fields: &mut impl Reader<'a>) -> Result<Self, Error> {
+        let algorithm = AnyRef::decode(fields)?.value();
+        let bits = <BitStringRef<'a>>::decode(fields)?.raw_bytes();
+        Ok(Self { algorithm, bits })
+    }
+}
+
+/// The bytes of the key itself, without its algorithm. Empty for what is no SubjectPublicKeyInfo.
+pub(super) fn key_bits(spki: &[u8]) -> &[u8] {
+    read_spki(spki).map(|key| key.bits).unwrap_or_default()
+}
+
+/// True when the key made the signature of the certificate; neither names nor validity nor extensions are looked at, so that
+/// an odd issuer is judged by its key alone.
+pub(super) fn made_signature(spki: &[u8], certificate: &[u8]) -> bool {
+    let (Ok(key), Ok((body, signature))) = (read_spki(spki), read_certificate(certificate)) else { return false };
+    webpki::ALL_VERIFICATION_ALGS.iter().any(|candidate| {
+        candidate.public_key_alg_id().as_ref() == key.algorithm
+            && candidate.signature_alg_id().as_ref() == signature.algorithm
+            && candidate.verify_signature(key.bits, body, signature.bits).is_ok()
+    })
+}
+
+fn read_spki(spki: &[u8]) -> Result<Signed<'_>, Error> {
+    AnyRef::from_der(spki)?.sequence(Signed::read)
+}
+
+/// TBSCertificate with its header, and what follows it.
+fn read_certificate(der: &[u8]) -> Result<(&[u8], Signed<'_>), Error> {
+    AnyRef::from_der(der)?.sequence(|fields| {
+        let body = fields.tlv_bytes()?;
+        Ok((body, Signed::read(fields)?))
+    })
+}
+
+/// Kind of key in words (`RSA-8192`, `EC 1.3.132.0.10`, an OID), and as one we can make.
+pub(super) fn describe(spki: &SubjectPublicKeyInfo<'_>) -> (String, Option<KeyAlgorithm>) {
+    let oid = spki.algorithm.algorithm.to_id_string();
+    let name = match (oid.as_str(), spki.parsed()) {
+        (_, Ok(PublicKey::RSA(key))) => format!("RSA-{}", key.key_size()),
+        ("1.2.840.10045.2.1", _) => curve(spki),
+        ("1.3.101.112", _) => KeyAlgorithm::Ed25519.name().into(),
+        _ => oid,
+    };
+    let algorithm = name.parse().ok();
+    (name, algorithm)
+}
+
+fn curve(spki: &SubjectPublicKeyInfo<'_>) -> String {
+    let oid = spki.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok()).map(|oid| oid.to_id_string());
+    match oid.as_deref() {
+        Some("1.2.840.10045.3.1.7") => KeyAlgorithm::EcdsaP256.name().into(),
+        Some("1.3.132.0.34") => KeyAlgorithm::EcdsaP384.name().into(),
+        Some("1.3.132.0.35") => KeyAlgorithm::EcdsaP521.name().into(),
+        Some(other) => format!("EC {other}"),
+        None => "EC with explicit parameters".into(),
+    }
+}
