@@ -304,7 +304,8 @@ fn serial_hex(bytes: &[u8]) -> String {
 fn raw_extensions(parsed: &X509Certificate<'_>) -> Result<Vec<Extension>, PkiError> {
     let unreadable = |reason: String| PkiError::Certificate { reason };
     let copy = |extension: &x509_parser::prelude::X509Extension<'_>| {
-        let extn_id = ObjectIdentifier::from_bytes(extension.oid.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
+        let extn_id =
+            ObjectIdentifier::from_bytes(extension.oid.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
         let extn_value = OctetString::new(extension.value).map_err(|error| unreadable(error.to_string()))?;
         Ok(Extension { extn_id, critical: extension.critical, extn_value })
     };
@@ -327,7 +328,9 @@ fn read_details(parsed: &X509Certificate<'_>) -> Details {
             ParsedExtension::AuthorityKeyIdentifier(id) => {
                 details.authority_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());
             }
-            ParsedExtension::SubjectAlternativeName(names) => names.general_names.iter().for_each(|name| details.add(name)),
+            ParsedExtension::SubjectAlternativeName(names) => {
+                names.general_names.iter().for_each(|name| details.add(name))
+            }
             _ => {}
         }
     }

@@ -76,7 +76,9 @@ pub enum ChainError {
         not_after: Timestamp,
     },
     /// The trusted CA allows fewer CAs below it than the chain has. webpki does not ask the root, Go does.
-    #[error("`{leaf}` is refused: the trusted CA `{root}` allows {limit} CA certificates below it, the chain has {found}")]
+    #[error(
+        "`{leaf}` is refused: the trusted CA `{root}` allows {limit} CA certificates below it, the chain has {found}"
+    )]
     PathTooLong {
         /// Subject of the leaf.
         leaf: String,
@@ -109,7 +111,12 @@ pub enum ChainError {
 ///
 /// # Errors
 /// The most telling reason found; see [`ChainError`].
-pub fn verify(chain: &[CertificateDer<'_>], roots: &[Certificate], usage: Usage, now: Timestamp) -> Result<(), ChainError> {
+pub fn verify(
+    chain: &[CertificateDer<'_>],
+    roots: &[Certificate],
+    usage: Usage,
+    now: Timestamp,
+) -> Result<(), ChainError> {
     let (leaf, rest) = chain.split_first().ok_or(ChainError::Empty)?;
     let named = Named::of(leaf);
     if roots.is_empty() {
@@ -117,7 +124,8 @@ pub fn verify(chain: &[CertificateDer<'_>], roots: &[Certificate], usage: Usage,
     }
     let ders: Vec<CertificateDer<'static>> = roots.iter().map(Certificate::rustls_der).collect();
     // A root that webpki cannot read (version 1) is one it does not trust; the others still count.
-    let anchors: Vec<TrustAnchor<'_>> = ders.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
+    let anchors: Vec<TrustAnchor<'_>> =
+        ders.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
     let root_refused = Cell::new(None);
     let check_root = |path: &VerifiedPath<'_>| {
         named.check_root(path, roots, now).map_err(|refusal| {
@@ -195,9 +203,13 @@ impl Named {
             | Error::InvalidSignatureForPublicKey
             | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => ChainError::UnknownIssuer { leaf, issuer },
             Error::CertExpired { not_after, .. } => ChainError::Expired { leaf, not_after: timestamp(*not_after) },
-            Error::CertNotValidYet { not_before, .. } => ChainError::NotYetValid { leaf, not_before: timestamp(*not_before) },
+            Error::CertNotValidYet { not_before, .. } => {
+                ChainError::NotYetValid { leaf, not_before: timestamp(*not_before) }
+            }
             Error::RequiredEkuNotFoundContext(_) => ChainError::WrongUsage { leaf, usage },
-            Error::CaUsedAsEndEntity => ChainError::Invalid { leaf, reason: "it is a CA certificate, not a leaf".into() },
+            Error::CaUsedAsEndEntity => {
+                ChainError::Invalid { leaf, reason: "it is a CA certificate, not a leaf".into() }
+            }
             Error::EndEntityUsedAsCa => ChainError::Invalid { leaf, reason: "its issuer is no CA".into() },
             other => ChainError::Invalid { leaf, reason: other.to_string() },
         }
@@ -205,5 +217,8 @@ impl Named {
 }
 
 fn timestamp(time: UnixTime) -> Timestamp {
-    i64::try_from(time.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(Timestamp::MAX)
+    i64::try_from(time.as_secs())
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        .unwrap_or(Timestamp::MAX)
 }

@@ -98,7 +98,8 @@ fn explicit<T>(number: u32, value: T) -> ContextSpecific<T> {
 fn time(at: Timestamp) -> Result<Time, PkiError> {
     let before_1970 = |_| PkiError::Encode { what: "a validity time", reason: format!("{at} lies before 1970") };
     let seconds = u64::try_from(at.as_second()).map_err(before_1970)?;
-    let date = DateTime::from_unix_duration(Duration::from_secs(seconds)).map_err(PkiError::encode("a validity time"))?;
+    let date =
+        DateTime::from_unix_duration(Duration::from_secs(seconds)).map_err(PkiError::encode("a validity time"))?;
     Ok(Time::from(date))
 }
 

@@ -35,7 +35,9 @@ pub enum PkiError {
         found: String,
     },
     /// A word that names no key algorithm.
-    #[error("unknown key algorithm `{0}`; use one of RSA-2048, RSA-3072, RSA-4096, ECDSA-P256, ECDSA-P384, ECDSA-P521, Ed25519")]
+    #[error(
+        "unknown key algorithm `{0}`; use one of RSA-2048, RSA-3072, RSA-4096, ECDSA-P256, ECDSA-P384, ECDSA-P521, Ed25519"
+    )]
     UnknownAlgorithm(String),
     /// Key and certificate are not a pair.
     #[error("private key does not belong to the certificate `{subject}`")]

@@ -10,7 +10,8 @@ use x509_cert::der::{self, Encode};
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName,
+    SubjectKeyIdentifier,
 };
 
 use super::{Certificate, PkiError, public_key};
@@ -32,7 +33,8 @@ const NOT_COPIED: [&str; 7] = [
 
 /// The extensions of `old` that a certificate signed anew keeps, byte for byte.
 pub(super) fn kept(old: &Certificate) -> Vec<Extension> {
-    let copied = old.extensions().iter().filter(|extension| !NOT_COPIED.contains(&extension.extn_id.to_string().as_str()));
+    let copied =
+        old.extensions().iter().filter(|extension| !NOT_COPIED.contains(&extension.extn_id.to_string().as_str()));
     copied.cloned().collect()
 }
 

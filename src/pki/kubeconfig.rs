@@ -157,7 +157,8 @@ fn index(root: &Value, list: &str, name: &str) -> Result<usize, PkiError> {
     let kind = list.trim_end_matches('s');
     let entries = root.get(list).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let found = entries.iter().position(|entry| entry["name"].as_str() == Some(name));
-    let found = found.ok_or_else(|| problem(&format!("no {kind} is named `{name}`, but the current context needs it")))?;
+    let found =
+        found.ok_or_else(|| problem(&format!("no {kind} is named `{name}`, but the current context needs it")))?;
     let is_mapping = entries.get(found).is_some_and(|entry| entry[kind].is_object());
     if is_mapping { Ok(found) } else { Err(problem(&format!("{kind} `{name}` is not a mapping"))) }
 }

@@ -16,7 +16,8 @@ const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 pub(super) fn distinguished_name(common_name: &str, organizations: &[String]) -> Result<Vec<u8>, PkiError> {
     let failed = PkiError::encode("the subject");
     let mut name = RdnSequence::default();
-    let attributes = organizations.iter().map(|value| (ORGANIZATION, value.as_str())).chain([(COMMON_NAME, common_name)]);
+    let attributes =
+        organizations.iter().map(|value| (ORGANIZATION, value.as_str())).chain([(COMMON_NAME, common_name)]);
     for (oid, value) in attributes {
         name.push(rdn(oid, value).map_err(&failed)?);
     }
@@ -48,10 +49,8 @@ fn directory_string(value: &str) -> x509_cert::der::Result<Any> {
 
 /// RFC 4514 text as Go's `pkix.Name.String` writes it: last RDN first, `CN=kubernetes-admin,O=kubeadm:cluster-admins`.
 pub(super) fn display(name: &X509Name<'_>) -> String {
-    let rdns: Vec<String> = name
-        .iter_rdn()
-        .map(|rdn| rdn.iter().map(display_attribute).collect::<Vec<_>>().join("+"))
-        .collect();
+    let rdns: Vec<String> =
+        name.iter_rdn().map(|rdn| rdn.iter().map(display_attribute).collect::<Vec<_>>().join("+")).collect();
     rdns.into_iter().rev().collect::<Vec<_>>().join(",")
 }
 
@@ -95,7 +94,8 @@ pub(super) fn text(attribute: &ParsedAttribute<'_>) -> Option<String> {
     match value.tag().0 {
         0x14 => std::str::from_utf8(value.data).ok().map(str::to_owned),
         0x1e => {
-            let units: Vec<u16> = value.data.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+            let units: Vec<u16> =
+                value.data.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
             String::from_utf16(&units).ok()
         }
         _ => None,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -10,10 +11,9 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING, EcdsaKeyPair,
     EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
 };
-use aws_lc_rs::digest;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer, alg_id};
-use x509_cert::der::{Decode as _, Reader as _};
 use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef, UintRef};
+use x509_cert::der::{Decode as _, Reader as _};
 use zeroize::Zeroizing;
 
 use super::{CaId, Certificate, KeyAlgorithm, PkiError, der, pem};
@@ -109,11 +109,14 @@ impl PrivateKey {
             Form::Sec1 => EcdsaKeyPair::from_private_key_der(curve, &encoded).ok(),
             Form::Pkcs8 => EcdsaKeyPair::from_pkcs8(curve, &encoded).ok(),
         };
-        let curves = [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P521_SHA512_ASN1_SIGNING];
+        let curves =
+            [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P521_SHA512_ASN1_SIGNING];
         if let Some(pair) = curves.into_iter().find_map(ecdsa) {
             return Self::from_pair(Pair::Ecdsa(pair), form, encoded);
         }
-        if form == Form::Pkcs8 && let Ok(pair) = Ed25519KeyPair::from_pkcs8(&encoded) {
+        if form == Form::Pkcs8
+            && let Ok(pair) = Ed25519KeyPair::from_pkcs8(&encoded)
+        {
             return Self::from_pair(Pair::Ed25519(pair), form, encoded);
         }
         Err(PkiError::UnsupportedKey { found: describe_rejected(form, &encoded) })

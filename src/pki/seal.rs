@@ -49,7 +49,8 @@ impl SealingKey {
     /// # Errors
     /// [`PkiError::Sealed`] for anything but 32 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PkiError> {
-        let broken = PkiError::Sealed("the sealing key is not an X25519 key of 32 bytes; remove it and a new one is made");
+        let broken =
+            PkiError::Sealed("the sealing key is not an X25519 key of 32 bytes; remove it and a new one is made");
         let private = agreement::PrivateKey::from_private_key(&agreement::X25519, bytes).map_err(|_| broken.clone())?;
         let public = private.compute_public_key().map_err(|_| broken)?;
         let public = SealingPublicKey(STANDARD.encode(public.as_ref()));
@@ -64,8 +65,8 @@ impl SealingKey {
 
     /// The public half.
     #[must_use]
-    pub fn public(&self) -> &SealingPublicKey {
-        &self.public
+    pub fn public(&self) -> SealingPublicKey {
+        self.public.clone()
     }
 
     /// Opens what was sealed to this key under the same `info`.
@@ -78,7 +79,9 @@ impl SealingKey {
         let ciphertext = STANDARD.decode(&sealed.ciphertext).map_err(not_base64)?;
         let private = HpkePrivateKey::from(self.private.to_vec());
         let opened = SUITE.open(&enc, info.as_bytes(), &[], &ciphertext, &private);
-        opened.map(Zeroizing::new).map_err(|_| PkiError::Sealed("it was sealed to another key, for another purpose, or changed"))
+        opened
+            .map(Zeroizing::new)
+            .map_err(|_| PkiError::Sealed("it was sealed to another key, for another purpose, or changed"))
     }
 }
 

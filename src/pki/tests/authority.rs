@@ -59,7 +59,8 @@ fn a_ca_without_key_identifiers_can_be_rotated_away_from() {
     assert_eq!(new.key().algorithm(), KeyAlgorithm::Rsa2048);
     let name = format!("SERIALNUMBER={},CN=Root,OU=a+OU=b,O=Example", new.certificate().ca_id().short());
     assert_eq!((new.certificate().subject(), new.certificate().issuer_subject()), (name.clone(), name));
-    let next = CertificateAuthority::generate_like(new.certificate(), Some(KeyAlgorithm::EcdsaP256), DECADE, now()).unwrap();
+    let next =
+        CertificateAuthority::generate_like(new.certificate(), Some(KeyAlgorithm::EcdsaP256), DECADE, now()).unwrap();
     assert_eq!(next.certificate().subject_der(), new.certificate().subject_der(), "from then on identifiers do");
     openssl.bundle("new.crt", &[new.certificate()]);
     let text = openssl.ok("x509 -in new.crt -noout -text");
@@ -147,7 +148,10 @@ fn serial_numbers_are_positive_and_never_the_same() {
     let serial = |_| ca.issue_client("a", &[], key.spki_der(), YEAR, now()).unwrap().serial_hex();
     let serials: std::collections::BTreeSet<String> = (0..200).map(serial).collect();
     assert_eq!(serials.len(), 200);
-    assert!(serials.iter().all(|hex| hex.len() == 32 && ('4'..='7').contains(&hex.chars().next().unwrap())), "{serials:?}");
+    assert!(
+        serials.iter().all(|hex| hex.len() == 32 && ('4'..='7').contains(&hex.chars().next().unwrap())),
+        "{serials:?}"
+    );
 }
 
 #[test]
@@ -168,7 +172,10 @@ fn nothing_outlives_its_ca() {
     assert_eq!(cross.not_after(), ca.certificate().not_after());
     let cross = ca.cross_sign(long.certificate(), now()).unwrap();
     assert_eq!(cross.not_after(), ca.certificate().not_after());
-    assert_eq!((cross.ca_id(), cross.subject_key_id()), (long.certificate().ca_id(), long.certificate().subject_key_id()));
+    assert_eq!(
+        (cross.ca_id(), cross.subject_key_id()),
+        (long.certificate().ca_id(), long.certificate().subject_key_id())
+    );
     assert!(matches!(ca.cross_sign(long.certificate(), later), Err(PkiError::NoValidity { .. })));
 }
 

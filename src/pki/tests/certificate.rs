@@ -22,7 +22,10 @@ fn what_openssl_says_of_a_certificate_is_what_we_say() {
     assert_eq!(leaf.dns_names(), ["kubernetes", "cp-1"]);
     assert_eq!(leaf.ip_addresses(), ["10.96.0.1".parse::<std::net::IpAddr>().unwrap(), "fd00::1".parse().unwrap()]);
     assert!(leaf.server_auth() && !leaf.client_auth() && !leaf.is_ca() && leaf.is_self_signed());
-    assert_eq!(leaf.serial_hex(), openssl.value("x509 -in leaf.crt -noout -serial").to_lowercase().trim_start_matches("00"));
+    assert_eq!(
+        leaf.serial_hex(),
+        openssl.value("x509 -in leaf.crt -noout -serial").to_lowercase().trim_start_matches("00")
+    );
     let fingerprint = openssl.value("x509 -in leaf.crt -noout -fingerprint -sha256").replace(':', "").to_lowercase();
     assert_eq!(leaf.fingerprint(), fingerprint);
     let dates = openssl.ok("x509 -in leaf.crt -noout -dates -dateopt iso_8601").replace(' ', "T");
@@ -104,7 +107,12 @@ fn a_certificate_without_expiry_is_valid_to_the_end_of_the_calendar() {
 #[test]
 fn a_signature_is_checked_and_not_only_the_name() {
     let openssl = OpenSsl::new();
-    let old_form = openssl.certificate("v1", "rsa:2048", "/CN=kubernetes", "subjectKeyIdentifier=none\nauthorityKeyIdentifier=none");
+    let old_form = openssl.certificate(
+        "v1",
+        "rsa:2048",
+        "/CN=kubernetes",
+        "subjectKeyIdentifier=none\nauthorityKeyIdentifier=none",
+    );
     assert!(old_form.signed_by(&old_form), "a certificate without extensions");
     let [one, two] = [KeyAlgorithm::EcdsaP384, KeyAlgorithm::EcdsaP521].map(kubernetes_ca);
     let leaf = two.issue_client("a", &[], p256().spki_der(), YEAR, now()).unwrap();

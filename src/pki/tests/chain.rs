@@ -23,7 +23,9 @@ fn refusals_name_the_leaf_and_the_reason() {
     let name = "`CN=kubernetes-admin,O=kubeadm:cluster-admins`";
     let expired = format!("{name} is refused: a certificate of its chain expired at 2032-05-05T07:08:09Z");
     assert_eq!(refusal(&leaf, &[root], now() + YEAR + YEAR), expired);
-    let early = format!("{name} is refused: a certificate of its chain is valid only from 2031-05-06T07:03:09Z; check the clocks");
+    let early = format!(
+        "{name} is refused: a certificate of its chain is valid only from 2031-05-06T07:03:09Z; check the clocks"
+    );
     assert_eq!(refusal(&leaf, &[root], now() - YEAR), early);
     assert_eq!(refusal(&leaf, &[], now()), format!("{name} is refused: the verifier trusts no CA"));
     let stranger = kubernetes_ca(KeyAlgorithm::Rsa2048);
@@ -68,7 +70,10 @@ fn a_root_that_allows_no_ca_below_it_refuses_a_cross_signed_chain() {
     let chain = [leaf.rustls_der(), cross.rustls_der()];
     let trust = [root.certificate().clone()];
     let refused = verify(&chain, &trust, Usage::Client, now()).unwrap_err().to_string();
-    assert!(refused.ends_with("the trusted CA `CN=root` allows 0 CA certificates below it, the chain has 1"), "{refused}");
+    assert!(
+        refused.ends_with("the trusted CA `CN=root` allows 0 CA certificates below it, the chain has 1"),
+        "{refused}"
+    );
     assert!(!openssl.accepts(&[root.certificate()], &[&cross], &leaf, "sslclient", ""));
     assert_eq!(verify(&[client(&root).rustls_der()], &trust, Usage::Client, now()), Ok(()));
 }

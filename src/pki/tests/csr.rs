@@ -12,7 +12,10 @@ fn a_request_is_well_formed_and_keeps_the_order_of_groups() {
         openssl.write("a.csr", certificate_request("system:node:worker-1", &groups, &key).unwrap());
         let read = openssl.run("req -in a.csr -verify -noout -subject -nameopt RFC2253");
         assert!(String::from_utf8_lossy(&read.stderr).contains("verify OK"), "{read:?}");
-        assert_eq!(String::from_utf8(read.stdout).unwrap(), "subject=CN=system:node:worker-1,O=b,O=a,O=b,O=system:nodes\n");
+        assert_eq!(
+            String::from_utf8(read.stdout).unwrap(),
+            "subject=CN=system:node:worker-1,O=b,O=a,O=b,O=system:nodes\n"
+        );
         openssl.ok("req -in a.csr -noout -pubkey -out public.pem");
         openssl.ok("pkey -pubin -in public.pem -outform der -out public.der");
         assert_eq!(key.spki_der(), openssl.read("public.der"));

@@ -81,7 +81,13 @@ impl OpenSsl {
     }
 
     /// `openssl verify` of a leaf against roots, with what the presenter sends behind the leaf, by the strict rules of RFC 5280.
-    pub(super) fn verifies(&self, roots: &[&Certificate], sent: &[&Certificate], leaf: &Certificate, purpose: &str) -> bool {
+    pub(super) fn verifies(
+        &self,
+        roots: &[&Certificate],
+        sent: &[&Certificate],
+        leaf: &Certificate,
+        purpose: &str,
+    ) -> bool {
         self.accepts(roots, sent, leaf, purpose, "-x509_strict")
     }
 

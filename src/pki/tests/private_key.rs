@@ -59,7 +59,10 @@ fn a_key_is_found_behind_a_certificate() {
 }
 
 #[rstest]
-#[case("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes256 -pass pass:x -out key.pem", "private key is encrypted")]
+#[case(
+    "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes256 -pass pass:x -out key.pem",
+    "private key is encrypted"
+)]
 #[case("genrsa -traditional -aes128 -passout pass:x -out key.pem 2048", "private key is encrypted")]
 #[case("genrsa -traditional -out key.pem 1024", "unsupported key RSA-1024; use one of")]
 #[case("ecparam -name secp256k1 -genkey -noout -out key.pem", "unsupported key on another curve")]
