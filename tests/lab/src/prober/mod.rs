@@ -27,6 +27,7 @@ mod table;
 mod targets;
 mod welcome;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -85,10 +86,12 @@ pub fn run(args: &ProbeArgs) -> Result<ExitCode> {
 fn summarise(file: &Path, output: Output) -> Result<ExitCode> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the report {}", file.display()))?;
     let summary = summary::Summary::of(&summary::lines(&text)?)?;
-    match output {
-        Output::Table => print!("{}", table::render(&summary)),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&summary)?),
-    }
+    let text = match output {
+        Output::Table => table::render(&summary),
+        Output::Json => serde_json::to_string_pretty(&summary)? + "\n",
+    };
+    // A reader that has gone has read enough; the exit code is for whoever started us.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

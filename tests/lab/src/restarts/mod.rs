@@ -10,6 +10,7 @@ mod table;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -86,10 +87,12 @@ fn stop(output: Output) -> Result<()> {
 fn print(recording: &Recording, output: Output) -> Result<()> {
     let until = recording.until.unwrap_or_else(Timestamp::now);
     let report: Report = count(&read_nodes()?, &recording.known, recording.since, until);
-    match output {
-        Output::Table => print!("{}", table::render(&report)),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
+    let text = match output {
+        Output::Table => table::render(&report),
+        Output::Json => serde_json::to_string_pretty(&report)? + "\n",
+    };
+    // A reader that has gone has read enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
 }
 
