@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::authorities::{Authorities, read_key};
 use super::error::{BoxError, NodeError};
 use super::layout::{CA_CERT, CA_KEY, KUBELET_CLIENT, SIGNER};
-use super::loaded::History;
+use super::loaded::{History, digest};
 use super::observe::Node;
 use crate::plan::row::issuer_of;
 use super::systemd::KUBELET;
@@ -54,8 +55,10 @@ pub struct ApplyContext<'a> {
 /// The first failing call. Files are then each in their old or new version, and the same call may be made again.
 pub async fn apply(op: &Op, context: &ApplyContext<'_>) -> Result<(), NodeError> {
     let text = op.to_string();
+    let started = Instant::now();
     let note = |event: &str, problem: Option<&str>| {
-        journal::note(context.node.layout(), context.now, context.rotation, event, &text, problem)
+        let now = SignedDuration::try_from(started.elapsed()).map_or(context.now, |elapsed| context.now + elapsed);
+        journal::note(context.node.layout(), now, context.rotation, event, &text, problem)
     };
     note("begin", None)?;
     let result = match op {
@@ -183,7 +186,18 @@ fn write_conf(conf: Conf, issuer: Option<&CaId>, trust: &[CaId], context: &Apply
         kubeconfig.set_client(&new, &key);
     }
     let yaml = kubeconfig.to_yaml().map_err(broken())?;
+    if conf == Conf::Kubelet && *yaml != *text {
+        remember(digest(yaml.as_bytes()), context)?;
+    }
     replace(&named, yaml.as_bytes(), atomic::SECRET, context)
+}
+
+/// Notes a file of the kubelet as written by certctl, before it is: only then is a file that is not noted the kubelet's own.
+fn remember(digest: String, context: &ApplyContext<'_>) -> Result<(), NodeError> {
+    let layout = context.node.layout();
+    let mut history = History::open(layout)?;
+    history.writes(digest);
+    history.save(layout)
 }
 
 async fn kubelet_client(issuer: &CaId, context: &ApplyContext<'_>) -> Result<(), NodeError> {
@@ -211,9 +225,7 @@ async fn kubelet_client(issuer: &CaId, context: &ApplyContext<'_>) -> Result<(),
     let name = format!("kubelet-client-{}.pem", context.now.strftime("%Y-%m-%d-%H-%M-%S"));
     let on_node = format!("/var/lib/kubelet/pki/{name}");
     back_up(&current, context)?;
-    let mut history = History::open(layout)?;
-    history.wrote_kubelet_client(new.fingerprint());
-    history.save(layout)?;
+    remember(new.fingerprint(), context)?;
     atomic::replace(&layout.path(&on_node), pair.as_bytes(), atomic::SECRET)?;
     atomic::replace_symlink(&link, Path::new(&on_node))
 }

@@ -4,11 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::layout::{KUBELET_CLIENT, Layout};
+use super::{ApplyContext, Authorities, Callbacks, Node, NodeError, apply};
 use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, Kubeconfig, PrivateKey, ServerNames};
-use crate::plan::Conf;
+use crate::plan::{Conf, Op};
 
 pub(super) const YEAR: SignedDuration = SignedDuration::from_hours(8760);
 pub(super) const ALGORITHM: KeyAlgorithm = KeyAlgorithm::EcdsaP256;
@@ -158,6 +160,22 @@ impl Fixture {
 
 pub(super) fn authority(common_name: &str, now: Timestamp) -> CertificateAuthority {
     CertificateAuthority::generate(common_name, ALGORITHM, YEAR * 10, now).unwrap()
+}
+
+/// Callbacks that do nothing.
+pub(super) fn silent() -> Callbacks {
+    Callbacks {
+        component_gone: Box::new(|_| async {}.boxed()),
+        component_ready: Box::new(|_| async { Ok(()) }.boxed()),
+        sign_kubelet_client: Box::new(|_| async { Err("nobody signs here".into()) }.boxed()),
+    }
+}
+
+/// Applies one operation to the fixture's node.
+pub(super) async fn run(fixture: &Fixture, authorities: &Authorities, callbacks: &Callbacks, op: &Op) -> Result<(), NodeError> {
+    let node = Node::open(fixture.root.path());
+    let context = ApplyContext { node: &node, authorities, rotation: "r1", validity: None, now: fixture.now, callbacks };
+    apply(op, &context).await
 }
 
 fn bare_kubeconfig(user: &str, credential: &str) -> String {

@@ -17,17 +17,21 @@ use crate::plan::{ConfState, ProcessState};
 /// A file's times come from the kernel's coarse clock, up to one tick (at most 10 ms) behind that of the container runtime.
 const COARSE: SignedDuration = SignedDuration::from_millis(20);
 
-/// How many kubelet client certificates written by certctl are remembered.
+/// How many kubelet files written by certctl are remembered.
 const WRITTEN: usize = 16;
 
-/// What each process had loaded at its start, by process name, and the kubelet client certificates that certctl wrote itself.
+/// How long a TLS bootstrap may take: kubeadm join waits 5 minutes for it.
+const BOOTSTRAP: SignedDuration = SignedDuration::from_mins(5);
+
+/// What each process had loaded at its start, by process name, and the kubelet's files that certctl wrote itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct History {
     /// `kube-controller-manager`, `kube-scheduler`, `kubelet`.
     processes: BTreeMap<String, ProcessState>,
-    /// Fingerprints, oldest first. A current one that is not among them came from the kubelet's own renewal, so it has it loaded.
-    kubelet_clients: Vec<String>,
+    /// SHA-256 of the kubelet's client certificates and of `kubelet.conf` as certctl wrote them, oldest first. A present one that is
+    /// not among them was written by the kubelet itself (renewal, bootstrap), so it has it loaded.
+    written: Vec<String>,
 }
 
 /// One running process and when it started.
@@ -43,6 +47,8 @@ pub(crate) struct Instance {
 pub(crate) struct Inputs {
     pub(crate) conf: Option<ConfState>,
     pub(crate) conf_changed: Option<Timestamp>,
+    /// kubelet: SHA-256 of `kubelet.conf`, hex.
+    pub(crate) conf_digest: Option<String>,
     pub(crate) root_ca: Vec<CaId>,
     pub(crate) root_ca_changed: Option<Timestamp>,
     pub(crate) own_signer: bool,
@@ -87,13 +93,13 @@ impl History {
         atomic::replace(&path, &bytes, atomic::SECRET)
     }
 
-    /// Remembers that certctl wrote this kubelet client certificate, before it is written.
-    pub(crate) fn wrote_kubelet_client(&mut self, fingerprint: String) {
-        if !self.kubelet_clients.contains(&fingerprint) {
-            self.kubelet_clients.push(fingerprint);
+    /// Remembers that certctl writes this file of the kubelet, before it is written.
+    pub(crate) fn writes(&mut self, digest: String) {
+        if !self.written.contains(&digest) {
+            self.written.push(digest);
         }
-        let surplus = self.kubelet_clients.len().saturating_sub(WRITTEN);
-        self.kubelet_clients.drain(..surplus);
+        let surplus = self.written.len().saturating_sub(WRITTEN);
+        self.written.drain(..surplus);
     }
 
     /// What `instance` has loaded: an input whose file did not change since the start is what the file says; a changed one is what
@@ -101,13 +107,17 @@ impl History {
     pub(crate) fn loaded(&mut self, instance: &Instance, inputs: &Inputs) -> ProcessState {
         let old = self.processes.get(instance.name).filter(|known| known.instance == instance.id);
         let unchanged = |changed: Option<Timestamp>| changed.is_none_or(|at| at + COARSE < instance.started);
-        let mut conf = match (unchanged(inputs.conf_changed), old) {
+        // A kubelet that bootstraps writes kubelet.conf itself shortly after its start, with the CA that it already trusts.
+        let foreign = |digest: &String| !self.written.contains(digest);
+        let bootstrapped = inputs.conf_digest.as_ref().is_some_and(foreign)
+            && inputs.conf_changed.is_some_and(|at| at < instance.started + BOOTSTRAP);
+        let mut conf = match (bootstrapped || unchanged(inputs.conf_changed), old) {
             (true, _) => inputs.conf.clone(),
             (false, Some(old)) => old.conf.clone(),
             (false, None) => None,
         };
         if let Some(client) = &inputs.client {
-            let own_renewal = !self.kubelet_clients.contains(&client.fingerprint);
+            let own_renewal = foreign(&client.fingerprint);
             let known = if unchanged(client.changed) || own_renewal {
                 Some((client.issuer.clone(), client.not_after))
             } else {
@@ -142,6 +152,12 @@ pub(crate) fn link_changed(path: &Path) -> Option<Timestamp> {
     latest(&fs::symlink_metadata(path).ok()?)
 }
 
+/// SHA-256 in hex.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn latest(data: &fs::Metadata) -> Option<Timestamp> {
     use std::os::unix::fs::MetadataExt as _;
     let time = |seconds: i64, nanos: i64| Timestamp::new(seconds, i32::try_from(nanos).unwrap_or(0)).ok();
@@ -168,6 +184,7 @@ mod tests {
         Inputs {
             conf: Some(conf(issuer)),
             conf_changed: Some(at(changed)),
+            conf_digest: None,
             root_ca: vec![CaId::planned(issuer)],
             root_ca_changed: Some(at(changed)),
             own_signer: issuer == "two",
@@ -232,10 +249,26 @@ mod tests {
         let issuer = |state: ProcessState| state.conf.and_then(|conf| conf.issuer);
         let mut history = History::default();
         assert_eq!(issuer(history.loaded(&kubelet, &client("one", 50, "f1"))), Some(CaId::planned("one")));
-        history.wrote_kubelet_client("f2".to_owned());
+        history.writes("f2".to_owned());
         let state = history.loaded(&kubelet, &client("two", 150, "f2"));
         assert_eq!(issuer(state), Some(CaId::planned("one")), "written by certctl, not loaded yet");
         assert_eq!(issuer(history.loaded(&kubelet, &client("two", 160, "f3"))), Some(CaId::planned("two")), "own renewal");
+    }
+
+    #[test]
+    fn a_bootstrapped_kubelet_has_loaded_the_kubeconfig_that_it_wrote() {
+        let kubelet = Instance { name: "kubelet", id: "i".to_owned(), started: at(100) };
+        let inputs = |issuer: &str, changed: i64, digest: &str| Inputs {
+            conf: Some(conf(issuer)),
+            conf_changed: Some(at(changed)),
+            conf_digest: Some(digest.to_owned()),
+            ..Inputs::default()
+        };
+        let mut history = History::default();
+        assert_eq!(history.loaded(&kubelet, &inputs("one", 500, "d0")).conf, None, "long after: somebody else wrote it");
+        assert_eq!(history.loaded(&kubelet, &inputs("one", 101, "d1")).conf, Some(conf("one")));
+        history.writes("d2".to_owned());
+        assert_eq!(history.loaded(&kubelet, &inputs("two", 102, "d2")).conf, Some(conf("one")), "certctl wrote it");
     }
 
     #[test]
@@ -246,11 +279,11 @@ mod tests {
         let mut history = History::default();
         history.loaded(&kcm("a", 100), &inputs("one", 50));
         for n in 0..40 {
-            history.wrote_kubelet_client(n.to_string());
+            history.writes(n.to_string());
         }
         history.save(&layout).unwrap();
         let read = History::open(&layout).unwrap();
-        assert_eq!((&read, read.kubelet_clients.len()), (&history, WRITTEN));
+        assert_eq!((&read, read.written.len()), (&history, WRITTEN));
         fs::write(layout.history(), "{").unwrap();
         assert!(History::open(&layout).unwrap_err().to_string().contains("/var/lib/certctl/history.json"));
     }

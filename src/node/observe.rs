@@ -149,7 +149,10 @@ impl Node {
                     changed: self.client_changed(),
                     fingerprint: row.fingerprint.clone(),
                 });
-                Some(history.loaded(&instance, &Inputs { client, ..self.conf(Conf::Kubelet, observation) }))
+                Some(history.loaded(
+                    &instance,
+                    &Inputs { client, conf_digest: self.kubelet_conf_digest(), ..self.conf(Conf::Kubelet, observation) },
+                ))
             }
             Ok(_) => None,
             Err(error) => {
@@ -157,6 +160,10 @@ impl Node {
                 None
             }
         }
+    }
+
+    fn kubelet_conf_digest(&self) -> Option<String> {
+        std::fs::read(self.layout.conf(Conf::Kubelet)).ok().map(|bytes| super::loaded::digest(&bytes))
     }
 
     /// The later of the link's and its target's change: either gives the file another content.

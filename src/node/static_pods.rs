@@ -16,31 +16,39 @@ use crate::plan::Component;
 
 /// How often the runtime is asked. A list over the socket costs it well under a millisecond.
 const ASK: Duration = Duration::from_millis(40);
-/// Longest wait for the old container: the kubelet's default grace is 30 s.
-const STOP: Duration = Duration::from_secs(60);
-/// Longest wait for the kubelet to finish the old pod; it is only a matter of speed, so there is no error after it.
-const FINISH: Duration = Duration::from_secs(5);
-/// Longest wait for the new container. The kubelet looks at a refused static pod again after 10 to 15 s.
-const START: Duration = Duration::from_secs(90);
+
+/// Longest waits.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// For the old container: the kubelet's default grace is 30 s.
+    stop: Duration,
+    /// For the kubelet to finish the old pod. It is only a matter of speed, so going beyond is no error.
+    finish: Duration,
+    /// For the new container: the kubelet looks at a refused static pod again after 10 to 15 s.
+    start: Duration,
+}
+
+const LIMITS: Limits = Limits { stop: Duration::from_secs(60), finish: Duration::from_secs(5), start: Duration::from_secs(90) };
 
 /// The static pods of one control-plane node.
 #[derive(Clone, Debug)]
 pub struct StaticPods<'a> {
     layout: &'a Layout,
     cri: &'a Cri,
+    limits: Limits,
 }
 
 impl<'a> StaticPods<'a> {
     /// Manifests below the layout's root, containers through `cri`.
     #[must_use]
     pub const fn new(layout: &'a Layout, cri: &'a Cri) -> Self {
-        Self { layout, cri }
+        Self { layout, cri, limits: LIMITS }
     }
 
     /// Restarts one static pod: manifest out; when the container is gone, `while_away`; the manifest, changed by `edit` and by a
     /// new restart annotation with the text `stamp`, back in; done when a new container runs.
     ///
-    /// When `while_away` or `edit` fails, the manifest goes back as it was and the pod starts again.
+    /// When `while_away` or `edit` fails, or the future is dropped, the manifest goes back as it was and the pod starts again.
     ///
     /// # Errors
     /// A broken manifest, a failed write, a runtime that does not answer, or a kubelet that does not act in time.
@@ -52,14 +60,10 @@ impl<'a> StaticPods<'a> {
         edit: impl FnOnce(&str) -> Result<String, String>,
     ) -> Result<ContainerState, NodeError> {
         let before = self.cri.containers(component).await?;
-        self.take_out(component)?;
-        let result = self.while_out(component, &before, stamp, while_away, edit).await;
-        if let Err(error) = result {
-            self.put_back(component)?;
-            return Err(error);
-        }
-        self.put_in(component)?;
-        self.wait(START, format!("{} has not started", component.name()), async || {
+        let out = Out::take(self.layout, component)?;
+        self.while_out(component, &before, stamp, while_away, edit).await?;
+        out.put_in()?;
+        self.wait(self.limits.start, format!("{} has not started", component.name()), async || {
             let running = self.cri.running(component).await?;
             Ok(running.filter(|new| before.iter().all(|old| old.id != new.id)))
         })
@@ -104,7 +108,7 @@ impl<'a> StaticPods<'a> {
         edit: impl FnOnce(&str) -> Result<String, String>,
     ) -> Result<(), NodeError> {
         let started = Instant::now();
-        self.wait(STOP, format!("{} has not stopped", component.name()), async || {
+        self.wait(self.limits.stop, format!("{} has not stopped", component.name()), async || {
             Ok(self.cri.running(component).await?.is_none().then_some(()))
         })
         .await?;
@@ -127,9 +131,13 @@ impl<'a> StaticPods<'a> {
     async fn finished(&self, before: &[ContainerState]) -> Result<(), NodeError> {
         let mut uids: Vec<&str> = before.iter().map(|container| container.pod_uid.as_str()).collect();
         uids.dedup();
-        let done = self.wait(FINISH, String::new(), async || {
+        // Where the cgroups are not mounted, the pod's folder is the next best: it goes up to 2 s later (housekeeping).
+        let cgroups = !pod_cgroups(self.layout).is_empty();
+        let folders = self.layout.path("/var/lib/kubelet/pods");
+        let left = |uid: &str| if cgroups { has_cgroup(&pod_cgroups(self.layout), uid) } else { folders.join(uid).exists() };
+        let done = self.wait(self.limits.finish, String::new(), async || {
             for uid in &uids {
-                if self.cri.sandbox_ready(uid).await? || self.has_cgroup(uid) {
+                if left(uid) || self.cri.sandbox_ready(uid).await? {
                     return Ok(None);
                 }
             }
@@ -139,38 +147,6 @@ impl<'a> StaticPods<'a> {
             Err(NodeError::Timeout { .. }) => Ok(()),
             other => other,
         }
-    }
-
-    /// True while a pod has a cgroup (`…/kubepods*/…/*podUID*`, systemd or cgroupfs driver, version 1 or 2).
-    fn has_cgroup(&self, pod_uid: &str) -> bool {
-        let top = self.layout.path("/sys/fs/cgroup");
-        // systemd's names have no dash.
-        let uid = pod_uid.replace('-', "_");
-        let wanted = |name: &str| name.contains(&format!("pod{uid}")) || name.contains(&format!("pod{pod_uid}"));
-        let pods = |path: &Path| name_of(path).starts_with("kubepods");
-        let controllers = folders(&top).into_iter().filter(|path| !pods(path)).chain([top.clone()]);
-        controllers
-            .flat_map(|controller| folders(&controller))
-            .filter(|path| pods(path))
-            .flat_map(|kubepods| folders(&kubepods).into_iter().flat_map(|class| [vec![class.clone()], folders(&class)].concat()))
-            .any(|path| wanted(&name_of(&path)))
-    }
-
-    fn take_out(&self, component: Component) -> Result<(), NodeError> {
-        let (place, parked) = (self.layout.manifest(component), self.layout.parked(component));
-        atomic::private_folder(&self.layout.path(PARKED))?;
-        if place.exists() { atomic::rename(&place, &parked) } else { Ok(()) }
-    }
-
-    fn put_in(&self, component: Component) -> Result<(), NodeError> {
-        atomic::rename(&self.layout.parked_edited(component), &self.layout.manifest(component))?;
-        atomic::remove(&self.layout.parked(component))
-    }
-
-    fn put_back(&self, component: Component) -> Result<(), NodeError> {
-        atomic::remove(&self.layout.parked_edited(component))?;
-        let parked = self.layout.parked(component);
-        if parked.exists() { atomic::rename(&parked, &self.layout.manifest(component)) } else { Ok(()) }
     }
 
     async fn wait<T>(
@@ -192,6 +168,43 @@ impl<'a> StaticPods<'a> {
     }
 }
 
+/// A manifest that is out of the folder. However this ends, it goes back in: a control plane must not stay without it because a
+/// future was dropped.
+struct Out<'a> {
+    layout: &'a Layout,
+    component: Component,
+}
+
+impl<'a> Out<'a> {
+    fn take(layout: &'a Layout, component: Component) -> Result<Self, NodeError> {
+        let place = layout.manifest(component);
+        atomic::private_folder(&layout.path(PARKED))?;
+        if place.exists() {
+            atomic::rename(&place, &layout.parked(component))?;
+        }
+        Ok(Self { layout, component })
+    }
+
+    /// The edited manifest goes in; after that, dropping finds nothing to do.
+    fn put_in(self) -> Result<(), NodeError> {
+        atomic::rename(&self.layout.parked_edited(self.component), &self.layout.manifest(self.component))?;
+        atomic::remove(&self.layout.parked(self.component))
+    }
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        let (parked, place) = (self.layout.parked(self.component), self.layout.manifest(self.component));
+        if place.exists() || !parked.exists() {
+            return;
+        }
+        let back = atomic::rename(&parked, &place).and_then(|()| atomic::remove(&self.layout.parked_edited(self.component)));
+        if let Err(error) = back {
+            tracing::error!(component = self.component.name(), %error, "the manifest could not be put back");
+        }
+    }
+}
+
 fn read(path: &Path) -> Result<String, NodeError> {
     fs::read_to_string(path).map_err(NodeError::io("read", path))
 }
@@ -204,3 +217,25 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
+
+/// True when one of these cgroups is the pod's; systemd's names have no dash.
+fn has_cgroup(cgroups: &[PathBuf], pod_uid: &str) -> bool {
+    let names = [format!("pod{pod_uid}"), format!("pod{}", pod_uid.replace('-', "_"))];
+    cgroups.iter().any(|path| names.iter().any(|name| name_of(path).contains(name)))
+}
+
+/// The cgroups of pods and of their classes: `[CONTROLLER/]kubepods*/[CLASS/]*podUID*` (systemd or cgroupfs driver, cgroup
+/// version 1 or 2).
+fn pod_cgroups(layout: &Layout) -> Vec<PathBuf> {
+    let top = layout.path("/sys/fs/cgroup");
+    let pods = |path: &Path| name_of(path).starts_with("kubepods");
+    let mut parents: Vec<PathBuf> = folders(&top).into_iter().filter(|path| !pods(path)).collect();
+    parents.push(top);
+    let roots = parents.iter().flat_map(|parent| folders(parent)).filter(|path| pods(path));
+    let classes: Vec<PathBuf> = roots.flat_map(|kubepods| folders(&kubepods)).collect();
+    let inner: Vec<PathBuf> = classes.iter().flat_map(|class| folders(class)).collect();
+    [classes, inner].concat()
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 
-use super::fixture::{ALGORITHM, Fixture, YEAR, authority};
-use super::layout::{CA_CERT, CA_KEY, KUBELET_CLIENT, SIGNER};
+use super::fixture::{ALGORITHM, Fixture, YEAR, authority, run, silent};
+use super::layout::{CA_CERT, KUBELET_CLIENT, SIGNER};
 use super::*;
 use crate::pki::{CaId, Certificate, PrivateKey};
 use crate::plan::{Component, Conf, Leaf, Op};
@@ -22,20 +22,6 @@ fn stage(fixture: &Fixture) -> (Authorities, CaId) {
     let back = two.cross_sign(one.certificate(), fixture.now).unwrap();
     authorities.keep_cross(&back, &new).unwrap();
     (Authorities::open(&fixture.layout), new)
-}
-
-fn silent() -> Callbacks {
-    Callbacks {
-        component_gone: Box::new(|_| async {}.boxed()),
-        component_ready: Box::new(|_| async { Ok(()) }.boxed()),
-        sign_kubelet_client: Box::new(|_| async { Err("nobody signs here".into()) }.boxed()),
-    }
-}
-
-async fn run(fixture: &Fixture, authorities: &Authorities, callbacks: &Callbacks, op: &Op) -> Result<(), NodeError> {
-    let node = Node::open(fixture.root.path());
-    let context = ApplyContext { node: &node, authorities, rotation: "r1", validity: None, now: fixture.now, callbacks };
-    apply(op, &context).await
 }
 
 async fn applied(fixture: &Fixture, authorities: &Authorities, op: &Op) {

@@ -1,0 +1,266 @@
+//! Restarts against a container runtime played on a real socket: it runs the pods whose manifest stands in the folder.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use hyper::body::Bytes;
+use k8s_cri::v1 as api;
+use prost::Message as _;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::super::fixture::{Fixture, KCM_MANIFEST, run, silent};
+use super::super::{Authorities, Callbacks, Node};
+use super::*;
+use crate::plan::Op;
+
+const KCM: Component = Component::KubeControllerManager;
+const CGROUP: &str = "/sys/fs/cgroup/pids/kubepods.slice/kubepods-burstable.slice";
+
+/// What kubelet and runtime would do, seen at each question.
+#[derive(Default)]
+struct Played {
+    /// The manifest that runs, and how many containers there have been.
+    running: Option<String>,
+    containers: usize,
+    /// How many questions an old container survives its manifest.
+    lingers: usize,
+    asked_since_gone: usize,
+    /// The kubelet does not act at all.
+    deaf: bool,
+    log: Vec<&'static str>,
+}
+
+struct Runtime {
+    place: PathBuf,
+    cgroup: PathBuf,
+    played: Mutex<Played>,
+}
+
+impl Runtime {
+    fn start(fixture: &Fixture, lingers: usize) -> Arc<Self> {
+        let socket = fixture.layout.cri_socket();
+        fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        let played = Played { running: Some(KCM_MANIFEST.to_owned()), lingers, ..Played::default() };
+        let runtime = Arc::new(Self {
+            place: fixture.layout.manifest(KCM),
+            cgroup: fixture.layout.path(CGROUP).join("kubepods-burstable-poduid0.slice"),
+            played: Mutex::new(played),
+        });
+        fs::create_dir_all(&runtime.cgroup).unwrap();
+        let listener = UnixListener::bind(socket).unwrap();
+        let serving = Arc::clone(&runtime);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(Arc::clone(&serving).serve(stream));
+            }
+        });
+        runtime
+    }
+
+    async fn serve(self: Arc<Self>, stream: UnixStream) {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let message = if request.uri().path().ends_with("/ListContainers") {
+                self.containers().encode_to_vec()
+            } else {
+                self.sandboxes().encode_to_vec()
+            };
+            // A gRPC frame: not compressed, four bytes of length.
+            let mut frame = vec![0];
+            frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+            frame.extend(message);
+            let head = hyper::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+            let mut body = respond.send_response(head, false).unwrap();
+            body.send_data(Bytes::from(frame), false).unwrap();
+            body.send_trailers([("grpc-status".parse().unwrap(), "0".parse().unwrap())].into_iter().collect()).unwrap();
+        }
+    }
+
+    fn containers(&self) -> api::ListContainersResponse {
+        let mut played = self.played.lock().unwrap();
+        let manifest = fs::read_to_string(&self.place).ok();
+        if !played.deaf && played.running.is_some() && manifest != played.running {
+            played.asked_since_gone += 1;
+            if played.asked_since_gone > played.lingers {
+                played.running = None;
+                played.log.push("stopped");
+            }
+        } else if !played.deaf && played.running.is_none() && manifest.is_some() {
+            played.running = manifest;
+            played.containers += 1;
+            played.log.push("started");
+        }
+        let labels = [("io.kubernetes.pod.uid", format!("uid{}", played.containers))];
+        let container = api::Container {
+            id: format!("c{}", played.containers),
+            created_at: 1_000_000_000 * i64::try_from(played.containers + 1).unwrap(),
+            state: i32::from(played.running.is_none()) + api::ContainerState::ContainerRunning as i32,
+            labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            ..api::Container::default()
+        };
+        api::ListContainersResponse { containers: vec![container] }
+    }
+
+    /// The kubelet finishes the pod after the container: here at the first question about its sandbox.
+    fn sandboxes(&self) -> api::ListPodSandboxResponse {
+        api::ListPodSandboxResponse { items: Vec::new() }
+    }
+
+    fn note(&self, event: &'static str) {
+        self.played.lock().unwrap().log.push(event);
+    }
+
+    fn log(&self) -> Vec<&'static str> {
+        self.played.lock().unwrap().log.clone()
+    }
+}
+
+fn left_over(fixture: &Fixture) -> bool {
+    fixture.layout.parked(KCM).exists() || fixture.layout.parked_edited(KCM).exists()
+}
+
+#[tokio::test]
+async fn writes_happen_between_the_old_process_and_the_new_one() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 3);
+    let node = Node::open(fixture.root.path());
+    let away = async || {
+        runtime.note("away");
+        // The pod is finished only now: until then the manifest must not go in.
+        fs::remove_dir(&runtime.cgroup).unwrap();
+        Ok(())
+    };
+    let new = node.static_pods().restart(KCM, "now", away, |yaml| manifest::with_kcm_signer(yaml, true)).await.unwrap();
+    assert_eq!((new.id.as_str(), new.running), ("c1", true));
+    assert_eq!(runtime.log(), ["stopped", "away", "started"]);
+    let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
+    assert!(manifest::has_own_signer(&yaml).unwrap() && yaml.contains("certctl.dev/restarted-at: now"), "{yaml}");
+    assert!(!left_over(&fixture));
+}
+
+#[tokio::test]
+async fn the_manifest_stays_out_while_the_pod_has_a_cgroup() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 0);
+    let node = Node::open(fixture.root.path());
+    let away = async || {
+        // A window in which it would go in several times over if it did not wait.
+        tokio::time::sleep(ASK * 8).await;
+        assert_eq!(runtime.log(), ["stopped"]);
+        assert!(fixture.layout.parked(KCM).exists() && !fixture.layout.manifest(KCM).exists());
+        fs::remove_dir(&runtime.cgroup).unwrap();
+        Ok(())
+    };
+    node.static_pods().restart(KCM, "now", away, |yaml| Ok(yaml.to_owned())).await.unwrap();
+    assert_eq!(runtime.log(), ["stopped", "started"]);
+}
+
+#[tokio::test]
+async fn a_pod_that_is_never_finished_only_costs_time() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 0);
+    let node = Node::open(fixture.root.path());
+    let mut pods = node.static_pods();
+    pods.limits.finish = ASK * 3;
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())).await.unwrap();
+    assert!(runtime.cgroup.exists());
+}
+
+#[tokio::test]
+async fn a_failure_while_away_puts_the_manifest_back_as_it_was() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 0);
+    fs::remove_dir(&runtime.cgroup).unwrap();
+    let node = Node::open(fixture.root.path());
+    let away = async || Err(NodeError::NoKey(crate::pki::CaId::planned("two")));
+    let error = node.static_pods().restart(KCM, "now", away, |yaml| Ok(yaml.to_owned())).await.unwrap_err();
+    assert!(matches!(error, NodeError::NoKey(_)));
+    assert_eq!(fs::read_to_string(fixture.layout.manifest(KCM)).unwrap(), KCM_MANIFEST);
+    let error = node.static_pods().restart(KCM, "now", async || Ok(()), |_| Err("no such flag".to_owned())).await.unwrap_err();
+    assert!(error.to_string().contains("no such flag"), "{error}");
+    assert_eq!(fs::read_to_string(fixture.layout.manifest(KCM)).unwrap(), KCM_MANIFEST);
+    assert!(!left_over(&fixture));
+}
+
+#[tokio::test]
+async fn a_dropped_restart_puts_the_manifest_back() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, usize::MAX);
+    let node = Node::open(fixture.root.path());
+    let pods = node.static_pods();
+    let seen_out = async {
+        while runtime.played.lock().unwrap().asked_since_gone == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        ended = pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())) => panic!("{ended:?}"),
+        () = seen_out => {}
+    }
+    assert_eq!(fs::read_to_string(fixture.layout.manifest(KCM)).unwrap(), KCM_MANIFEST);
+    assert!(!left_over(&fixture));
+}
+
+#[tokio::test]
+async fn a_kubelet_that_does_not_act_is_named_and_the_manifest_goes_back() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 0);
+    runtime.played.lock().unwrap().deaf = true;
+    let node = Node::open(fixture.root.path());
+    let mut pods = node.static_pods();
+    pods.limits.stop = Duration::from_secs(1);
+    let error = pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())).await.unwrap_err();
+    assert_eq!(error.to_string(), "kube-controller-manager has not stopped for 1 s: see journalctl -u kubelet on the node");
+    assert!(fixture.layout.manifest(KCM).exists() && !left_over(&fixture));
+}
+
+#[tokio::test]
+async fn the_operation_writes_while_away_calls_back_and_keeps_the_first_manifest() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 1);
+    fs::remove_dir(&runtime.cgroup).unwrap();
+    let (gone, ready) = (Arc::clone(&runtime), Arc::clone(&runtime));
+    let callbacks = Callbacks {
+        component_gone: Box::new(move |_| {
+            let gone = Arc::clone(&gone);
+            Box::pin(async move { gone.note("gone") })
+        }),
+        component_ready: Box::new(move |_| {
+            let ready = Arc::clone(&ready);
+            Box::pin(async move {
+                ready.note("ready");
+                Ok(())
+            })
+        }),
+        ..silent()
+    };
+    let mut authorities = Authorities::open(&fixture.layout);
+    let ca = authorities.import_stock(&fixture.layout).unwrap().unwrap();
+    let op = Op::RestartStaticPod { component: KCM, own_signer: Some(true), during: vec![Op::WriteSigner(ca.clone())] };
+    run(&fixture, &authorities, &callbacks, &op).await.unwrap();
+    assert_eq!(runtime.log(), ["stopped", "gone", "started", "ready"]);
+    let state = super::super::read_disk(&fixture.layout, &[]).state;
+    assert_eq!((state.signer_file, state.own_signer), (Some(ca), true));
+    let backup = "/var/lib/certctl/backup/r1/etc/kubernetes/manifests/kube-controller-manager.yaml";
+    assert_eq!(fixture.read(backup), KCM_MANIFEST);
+    // What the new process has loaded is what stands there now.
+    let observation = Node::open(fixture.root.path()).observe(&[]).await.unwrap();
+    let loaded = observation.state.loaded.controller_manager.unwrap();
+    assert_eq!(loaded.instance, "c1");
+}
+
+#[test]
+fn cgroups_are_found_under_every_driver_and_version() {
+    for path in [
+        "/sys/fs/cgroup/memory/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12_ab.slice",
+        "/sys/fs/cgroup/kubepods.slice/kubepods-pod12_ab.slice",
+        "/sys/fs/cgroup/pids/kubepods/besteffort/pod12-ab",
+        "/sys/fs/cgroup/kubepods/pod12-ab",
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        fs::create_dir_all(layout.path(path)).unwrap();
+        assert!(has_cgroup(&pod_cgroups(&layout), "12-ab"), "{path}");
+        assert!(!has_cgroup(&pod_cgroups(&layout), "34-cd"), "{path}");
+    }
+}
