@@ -216,7 +216,7 @@ impl Session {
             observed_generation: generation,
             agent_version: env!("CARGO_PKG_VERSION").into(),
             clock: spec.ping.clone().map(|ping| self.clock(ping)),
-            sealing_key: self.sealing.public().ok(),
+            sealing_key: Some(self.sealing.public()),
             key_mismatch: state.disk.ca_key.is_some() && state.disk.ca_key.as_ref() != state.disk.ca_bundle.first(),
             state,
             certificates: observed.rows,
