@@ -19,7 +19,7 @@ pub fn everything() -> Result<()> {
     delete_containers()?;
     kill_outer_network()?;
     kill_control_groups()?;
-    rootfs::detach_below(&paths::state())?;
+    rootfs::detach_below(&paths::run_dir())?;
     delete_network_namespaces()?;
     delete_control_groups()?;
     remove_if_there(&paths::state())?;

@@ -102,6 +102,7 @@ impl RoleOption {
 
 impl Cli {
     pub fn run(self) -> Result<ExitCode> {
+        paths::check_name()?;
         match self.command {
             Subcommands::Build { kubernetes_version } => distribution::ensure(kubernetes_version.as_deref()).map(drop)?,
             Subcommands::Up(options) => alone(|| up::up(&options))?,

@@ -9,7 +9,8 @@ use crate::lock::Lock;
 use crate::process::{command, run};
 use crate::step::step;
 use crate::versions::Module;
-use crate::{paths, template};
+use crate::paths;
+use crate::template::Template;
 
 pub struct Distribution {
     pub kubernetes: String,
@@ -20,11 +21,6 @@ pub struct Distribution {
 impl Distribution {
     pub fn bin(&self) -> PathBuf {
         self.dir.join("bin")
-    }
-
-    /// containerd's folder with all images imported, from which each node's is made.
-    pub fn containerd(&self) -> PathBuf {
-        self.dir.join("containerd")
     }
 }
 
@@ -46,8 +42,8 @@ pub fn ensure(version: Option<&str>) -> Result<Distribution> {
         let what = format!("build Kubernetes {} and etcd {} (minutes, once)", module.kubernetes, module.etcd);
         step(&what, || build(&module, &distribution))?;
     }
-    if !distribution.containerd().exists() {
-        step("import images into the template (once)", || template::create(&distribution))?;
+    if !Template::of(&distribution.dir).exists() {
+        step("import images into the template (once)", || Template::create(&distribution))?;
     }
     Ok(distribution)
 }

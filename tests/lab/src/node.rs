@@ -34,12 +34,20 @@ pub struct Node {
 }
 
 /// The folders of a node that live on the disk, and where the node sees them.
-pub const DISKS: [(&str, &str); 3] =
-    [("containerd", "var/lib/containerd"), ("kubelet", "var/lib/kubelet"), ("log", "var/log")];
+pub const ON_DISK: [(&str, &str); 2] = [("containerd", "var/lib/containerd"), ("log", "var/log")];
 
-/// etcd has a folder in memory, which outlives a power cut too, because the machine that has the memory stays on. On the
-/// machine's one disk a single `fsync` was seen to wait 17 s for a compiler's output, and an etcd that waits fails requests.
-pub const ETCD: (&str, &str) = ("etcd", "var/lib/etcd");
+/// Folders with files that are synced to the disk all the time. Nodes share one disk, on which a single `fsync` was seen to
+/// wait 19 s for a compiler's output, and an etcd that waits fails requests. Memory outlives a power cut of a node too,
+/// because the machine that has the memory stays on.
+pub const IN_MEMORY: [(&str, &str); 3] = [
+    ("etcd", "var/lib/etcd"),
+    ("kubelet", "var/lib/kubelet"),
+    (CONTAINERD_DATABASES, "var/lib/containerd/io.containerd.metadata.v1.bolt"),
+];
+pub const CONTAINERD_DATABASES: &str = "containerd-databases";
+
+/// The changes to the machine's root.
+pub const UPPER: &str = "upper";
 
 impl Node {
     /// A node with the first free address of its role.
@@ -84,9 +92,13 @@ impl Node {
         paths::nodes().join(&self.name)
     }
 
+    pub fn mounts(&self) -> PathBuf {
+        paths::mounts().join(&self.name)
+    }
+
     /// The node's root filesystem as the machine sees it, whether the node is on or off.
     pub fn root(&self) -> PathBuf {
-        self.dir().join("root")
+        self.mounts().join("root")
     }
 
     pub fn disk(&self) -> PathBuf {
@@ -95,15 +107,7 @@ impl Node {
 
     /// A tmpfs: an overlay refuses an upper folder that lies on its lower file system.
     pub fn memory(&self) -> PathBuf {
-        self.dir().join("memory")
-    }
-
-    pub fn upper(&self) -> PathBuf {
-        self.memory().join("upper")
-    }
-
-    pub fn etcd(&self) -> PathBuf {
-        self.memory().join(ETCD.0)
+        self.mounts().join("memory")
     }
 
     pub fn pid_file(&self) -> PathBuf {

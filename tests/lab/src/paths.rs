@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// Names another lab than the usual one.
 const NAME_VARIABLE: &str = "CERTCTL_LAB_NAME";
@@ -15,12 +15,16 @@ const USUAL_NAME: &str = "certctl-lab";
 /// the parent of the nodes' control groups, in every hierarchy.
 pub fn name() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
-    NAME.get_or_init(|| {
-        let given = std::env::var(NAME_VARIABLE).ok();
-        // The name becomes part of paths that are deleted: nothing but a plain word will do.
-        let plain = |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        given.filter(plain).unwrap_or_else(|| USUAL_NAME.to_owned())
-    })
+    NAME.get_or_init(|| std::env::var(NAME_VARIABLE).unwrap_or_else(|_| USUAL_NAME.to_owned()))
+}
+
+/// The name becomes part of paths that are deleted: nothing but a plain word will do.
+pub fn check_name() -> Result<()> {
+    let plain = name().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if !plain || !name().starts_with(|first: char| first.is_ascii_alphabetic()) {
+        bail!("{NAME_VARIABLE}={} is no name for a lab: letters, digits and - are", name());
+    }
+    Ok(())
 }
 
 /// The network namespace of a node. The dot keeps lab `a` from owning what lab `a-b` made.
@@ -33,13 +37,18 @@ pub fn lock() -> PathBuf {
     Path::new("/run").join(format!("{}.lock", name()))
 }
 
-/// On a disk, because containerd refuses to keep its overlays on a tmpfs-backed overlay.
+/// What outlives a power cut of a node. Best on the cache's file system, with which nodes share files.
 pub fn state() -> PathBuf {
     Path::new("/var/lib").join(name())
 }
 
 pub fn run_dir() -> PathBuf {
     Path::new("/run").join(name())
+}
+
+/// Everything the lab mounts, apart from the state: no hard link leads from one mount to another.
+pub fn mounts() -> PathBuf {
+    run_dir().join("nodes")
 }
 
 pub fn runc_root() -> PathBuf {

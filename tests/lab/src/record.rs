@@ -33,11 +33,6 @@ impl Record {
         self.distribution.join("bin")
     }
 
-    /// containerd's folder that every node starts with.
-    pub fn template(&self) -> PathBuf {
-        self.distribution.join("containerd")
-    }
-
     pub fn node(&self, name: &str) -> Result<&Node> {
         match self.nodes.iter().find(|node| node.name == name) {
             Some(node) => Ok(node),

@@ -4,14 +4,14 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 
-use crate::node::{DISKS, ETCD, GATEWAY, Node};
+use crate::node::{GATEWAY, IN_MEMORY, Node, ON_DISK, UPPER};
 use crate::paths;
 use crate::process::{command, run};
 
@@ -61,50 +61,50 @@ const BIN: &str = "opt/certctl-lab/bin";
 const PROGRAMS: [&str; 5] = ["kubeadm", "kubectl", "kubelet", "etcdctl", "etcd"];
 
 /// Keeps the nodes' mounts out of the machine's: nothing mounted below this folder spreads, or comes in.
-pub fn prepare_state() -> Result<()> {
-    let state = paths::state();
-    fs::create_dir_all(paths::nodes()).with_context(|| format!("cannot create {}", state.display()))?;
-    mount_bind(&state, &state).context("cannot bind the state folder onto itself")?;
-    mount_change(&state, MountPropagationFlags::PRIVATE).context("cannot make the state folder private")
+pub fn prepare_folders() -> Result<()> {
+    for dir in [paths::nodes(), paths::mounts()] {
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+    bind(&paths::mounts(), &paths::mounts())
 }
 
-/// Mounts a node's root: an empty layer over the machine's root, or what a snapshot kept of it. The node's `disk` must be
-/// there already.
-pub fn attach(node: &Node, bin: &Path, kept: Option<&Path>) -> Result<()> {
-    let (memory, root) = (node.memory(), node.root());
-    for dir in [&memory, &root] {
-        fs::create_dir_all(dir)?;
-    }
+/// Makes a node's memory, and fills it with what `kept` holds of it.
+pub fn plug_memory(node: &Node, kept: &[PathBuf]) -> Result<()> {
+    let memory = node.memory();
+    fs::create_dir_all(&memory)?;
     mount("tmpfs", &memory, "tmpfs", MountFlags::empty(), Some(c"mode=0755")).context("cannot mount a tmpfs")?;
-    if let Some(kept) = kept {
-        run(command("cp", ["-a"]).args([kept.join("upper"), kept.join(ETCD.0)]).arg(&memory))?;
-    }
-    let work = memory.join("work");
-    for dir in [&node.upper(), &work] {
-        fs::create_dir_all(dir)?;
-    }
-    mount_overlay(node, &work)?;
-    for (disk, place) in DISKS {
-        bind(&node.disk().join(disk), &root.join(place))?;
-    }
-    bind(&node.etcd(), &root.join(ETCD.1))?;
-    bind(bin, &root.join(BIN))
+    if kept.is_empty() { Ok(()) } else { run(command("cp", ["-a"]).args(kept).arg(memory)) }
 }
 
-fn mount_overlay(node: &Node, work: &Path) -> Result<()> {
-    let options = format!("lowerdir=/,upperdir={},workdir={}", node.upper().display(), work.display());
-    run(command("mount", ["-t", "overlay", "overlay", "-o", &options]).arg(node.root()))
-        .context("cannot mount the node's root")
+/// Mounts a node's root. Its disk and its memory must be there already.
+pub fn mount_root(node: &Node, bin: &Path) -> Result<()> {
+    let (memory, root) = (node.memory(), node.root());
+    let (upper, work) = (memory.join(UPPER), memory.join("work"));
+    for dir in [&upper, &work, &root] {
+        fs::create_dir_all(dir)?;
+    }
+    let options = format!("lowerdir=/,upperdir={},workdir={}", upper.display(), work.display());
+    run(command("mount", ["-t", "overlay", "overlay", "-o", &options]).arg(&root)).context("cannot mount the node's root")?;
+    for (folder, place) in ON_DISK {
+        bind(&node.disk().join(folder), &root.join(place))?;
+    }
+    for (folder, place) in IN_MEMORY {
+        bind(&memory.join(folder), &root.join(place))?;
+    }
+    bind(bin, &root.join(BIN))
 }
 
 fn bind(from: &Path, to: &Path) -> Result<()> {
     for dir in [from, to] {
         fs::create_dir_all(dir)?;
     }
-    mount_bind(from, to).with_context(|| format!("cannot bind {} onto {}", from.display(), to.display()))
+    mount_bind(from, to)
+        // What a node mounts there is not to appear in the folder that is bound.
+        .and_then(|()| mount_change(to, MountPropagationFlags::PRIVATE))
+        .with_context(|| format!("cannot bind {} onto {}", from.display(), to.display()))
 }
 
-/// Lets go of everything that `attach` mounted; also of what an earlier lab left.
+/// Lets go of everything that is mounted there; also of what an earlier lab left.
 pub fn detach_below(dir: &Path) -> Result<()> {
     let table = fs::read_to_string("/proc/self/mounts")?;
     let places = table.lines().filter_map(|line| line.split_whitespace().nth(1));

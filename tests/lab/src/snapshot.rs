@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::node::{DISKS, Node};
+use crate::node::{IN_MEMORY, Node, ON_DISK, UPPER};
 use crate::process::{command, run};
 use crate::record::{self, Record};
 use crate::step::{for_all, step};
@@ -50,7 +50,7 @@ pub fn restore(name: &str) -> Result<()> {
     step("put the nodes' files back and turn all nodes on", || {
         for_all(&record.nodes, |node| {
             bring_back(node, &dir)?;
-            machines::attach(node, &record.bin(), &dir.join(&node.name))
+            machines::attach(node, &record.bin(), &memory_of(&dir.join(&node.name)))
         })
     })?;
     wait(&record, &since)
@@ -65,7 +65,12 @@ fn keep(node: &Node, dir: &Path) -> Result<()> {
     let to = dir.join(&node.name);
     fs::create_dir_all(&to)?;
     copy_disks(&node.disk(), &to)?;
-    run(command("cp", ["-a"]).args([node.upper(), node.etcd(), to]))
+    run(command("cp", ["-a"]).args(memory_of(&node.memory())).arg(to))
+}
+
+/// Not the whole folder: what else is in it belongs to the overlay that is mounted.
+fn memory_of(dir: &Path) -> Vec<PathBuf> {
+    std::iter::once(UPPER).chain(IN_MEMORY.map(|(folder, _)| folder)).map(|folder| dir.join(folder)).collect()
 }
 
 fn bring_back(node: &Node, dir: &Path) -> Result<()> {
@@ -74,7 +79,7 @@ fn bring_back(node: &Node, dir: &Path) -> Result<()> {
 }
 
 fn copy_disks(from: &Path, to: &Path) -> Result<()> {
-    for (disk, _) in DISKS {
+    for (disk, _) in ON_DISK {
         match disk {
             "containerd" => template::copy(&from.join(disk), &to.join(disk))?,
             _ => run(command("cp", ["-a"]).args([from.join(disk), to.join(disk)]))?,

@@ -1,7 +1,8 @@
-//! Imports the images once, into a containerd folder of the cache, and makes each node's folder out of it.
+//! Imports the images once, into a containerd folder of the cache, out of which each node's folder is made.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -10,27 +11,78 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::distribution::{Distribution, remove_if_there};
 use crate::images;
+use crate::node::CONTAINERD_DATABASES;
 use crate::process::{command, run, succeeds};
 use crate::step::wait_until;
 
 /// containerd's name space of the kubelet.
 pub const NAMESPACE: &str = "k8s.io";
 
-pub fn create(distribution: &Distribution) -> Result<()> {
-    let scratch = distribution.dir.join("import");
-    remove_if_there(&scratch)?;
-    fs::create_dir_all(&scratch)?;
-    let archive = scratch.join("images.tar");
-    images::pack(distribution, &archive)?;
-    let mut containerd = start(&scratch)?;
-    let imported = import(&scratch, &archive);
-    stop(&mut containerd)?;
-    imported?;
-    fs::rename(scratch.join("root"), distribution.containerd())?;
-    remove_if_there(&scratch)
+/// containerd's folder with all images, and beside it containerd's databases, which a node keeps in another place.
+pub struct Template(PathBuf);
+
+/// Where containerd has its databases, and their names among the databases.
+const DATABASES: [(&str, &str); 2] = [
+    ("io.containerd.metadata.v1.bolt/meta.db", "meta.db"),
+    ("io.containerd.snapshotter.v1.overlayfs/metadata.db", "overlayfs.db"),
+];
+
+impl Template {
+    /// The template in the cache's folder of a distribution.
+    pub fn of(distribution: &Path) -> Template {
+        Template(distribution.join("template"))
+    }
+
+    pub fn exists(&self) -> bool {
+        self.0.exists()
+    }
+
+    pub fn databases(&self) -> PathBuf {
+        self.0.join(CONTAINERD_DATABASES)
+    }
+
+    pub fn create(distribution: &Distribution) -> Result<()> {
+        let scratch = distribution.dir.join("import");
+        remove_if_there(&scratch)?;
+        let made = Template(scratch.join("template"));
+        fs::create_dir_all(made.databases())?;
+        let archive = scratch.join("images.tar");
+        images::pack(distribution, &archive)?;
+        let mut containerd = start(&scratch, &made.folder())?;
+        let imported = import(&scratch, &archive);
+        stop(&mut containerd)?;
+        imported?;
+        made.set_databases_apart()?;
+        fs::rename(&made.0, Template::of(&distribution.dir).0)?;
+        remove_if_there(&scratch)
+    }
+
+    /// Makes `containerd` below a node's disk: hard links, because layers and blobs are only ever read.
+    pub fn link_folder(&self, disk: &Path) -> Result<()> {
+        if succeeds(command("cp", ["-al"]).arg(self.folder()).arg(disk)) {
+            return Ok(());
+        }
+        // The cache is on another file system.
+        remove_if_there(&disk.join("containerd"))?;
+        run(command("cp", ["-a"]).arg(self.folder()).arg(disk))
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.0.join("containerd")
+    }
+
+    /// The first database's folder is what a node binds its own databases onto; the second is reached through a link.
+    fn set_databases_apart(&self) -> Result<()> {
+        for (place, name) in DATABASES {
+            fs::rename(self.folder().join(place), self.databases().join(name))?;
+        }
+        let link = self.folder().join(DATABASES[1].0);
+        symlink(Path::new("../io.containerd.metadata.v1.bolt").join(DATABASES[1].1), link)?;
+        Ok(())
+    }
 }
 
-fn start(scratch: &Path) -> Result<Child> {
+fn start(scratch: &Path, root: &Path) -> Result<Child> {
     let config = scratch.join("config.toml");
     // Only content and snapshots are wanted; the kubelet's part would look for a network.
     fs::write(&config, "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n")?;
@@ -38,7 +90,7 @@ fn start(scratch: &Path) -> Result<Child> {
     command("containerd", ["--config"])
         .arg(&config)
         .arg("--root")
-        .arg(scratch.join("root"))
+        .arg(root)
         .arg("--state")
         .arg(scratch.join("state"))
         .arg("--address")
@@ -69,27 +121,12 @@ fn stop(containerd: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// Makes a node's containerd folder: hard links, because layers and blobs are only ever read, but real copies of the
-/// databases, which are written in place.
-pub fn link(template: &Path, to: &Path) -> Result<()> {
-    if !succeeds(command("cp", ["-al"]).args([template, to])) {
-        // The cache is on another file system.
-        remove_if_there(to)?;
-        return run(command("cp", ["-a"]).args([template, to]));
-    }
-    privatise(to, &["-name", "*.db"])
-}
-
 /// Copies the folder of a node that is off. Files that are shared with the template are shared again; the rest, which the
 /// node wrote and may write again, is copied.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     run(command("cp", ["-al"]).args([from, to]))?;
-    // A file that only these two folders share has two links; one of the template has at least three.
-    privatise(to, &["-links", "2"])
-}
-
-fn privatise(dir: &Path, which: &[&str]) -> Result<()> {
-    // Renaming onto a file that is there would make ext4 write the new one to the disk at once, and wait for it.
+    // A file that only these two folders share has two links; one of the template has at least three. Renaming onto a file
+    // that is there would make ext4 write the new one to the disk at once, and wait for it.
     let replace = r#"for file; do mv "$file" "$file.lab" && cp -a "$file.lab" "$file" && rm "$file.lab" || exit 1; done"#;
-    run(command("find", [dir]).args(["-type", "f"]).args(which).args(["-exec", "sh", "-c", replace, "sh", "{}", "+"]))
+    run(command("find", [to]).args(["-type", "f", "-links", "2", "-exec", "sh", "-c", replace, "sh", "{}", "+"]))
 }

@@ -40,7 +40,7 @@ pub fn up(options: &UpOptions) -> Result<()> {
     };
     kernel::raise_limits()?;
     step("network and balancer", || {
-        rootfs::prepare_state()?;
+        rootfs::prepare_folders()?;
         record.save()?;
         network::create_outer()?;
         balancer::start()
