@@ -1,6 +1,7 @@
 //! The only printer. Data goes to stdout, everything else to stderr; colour and progress are decided here once.
 
 mod document;
+pub mod inspect;
 mod log;
 mod printer;
 mod progress;

@@ -26,6 +26,12 @@ impl Table {
         Self { inner }
     }
 
+    /// True without a row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
     /// Adds a row; an empty cell is shown as `-`, so that columns can be told apart.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) -> &mut Self {
         let filled = cells.into_iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { cell });
