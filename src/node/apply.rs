@@ -12,10 +12,10 @@ use super::error::{BoxError, NodeError};
 use super::layout::{CA_CERT, CA_KEY, KUBELET_CLIENT, SIGNER};
 use super::loaded::{History, digest};
 use super::observe::Node;
-use crate::plan::row::issuer_of;
 use super::systemd::KUBELET;
 use super::{atomic, journal, manifest};
 use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, Kubeconfig, PrivateKey, certificate_request};
+use crate::plan::row::issuer_of;
 use crate::plan::{Component, Conf, Leaf, Op};
 
 /// kubeadm's lifetime of leaves (`constants.CertificateValidityPeriod`), and the longest that certctl gives by itself.
@@ -63,7 +63,9 @@ pub async fn apply(op: &Op, context: &ApplyContext<'_>) -> Result<(), NodeError>
     note("begin", None)?;
     let result = match op {
         Op::RestartKubelet => context.node.systemd().restart(KUBELET).await.map(|_| ()),
-        Op::RestartStaticPod { component, own_signer, during } => restart(*component, *own_signer, during, context).await,
+        Op::RestartStaticPod { component, own_signer, during } => {
+            restart(*component, *own_signer, during, context).await
+        }
         Op::ReissueKubeletClient(issuer) => kubelet_client(issuer, context).await,
         write => files(write, context),
     };
@@ -96,9 +98,10 @@ async fn restart(
     // Two restarts within one second must differ too: the pod's UID is a hash of the content.
     let stamp = context.now.to_string();
     context.node.static_pods().restart(component, &stamp, while_away, edit).await?;
-    (context.callbacks.component_ready)(component)
-        .await
-        .map_err(|source| NodeError::Callback { what: format!("{} has started but is not healthy", component.name()), source })
+    (context.callbacks.component_ready)(component).await.map_err(|source| NodeError::Callback {
+        what: format!("{} has started but is not healthy", component.name()),
+        source,
+    })
 }
 
 /// The operations that only write files.
@@ -230,7 +233,11 @@ async fn kubelet_client(issuer: &CaId, context: &ApplyContext<'_>) -> Result<(),
     atomic::replace_symlink(&link, Path::new(&on_node))
 }
 
-async fn request_client(old: &Certificate, key: &PrivateKey, context: &ApplyContext<'_>) -> Result<Certificate, NodeError> {
+async fn request_client(
+    old: &Certificate,
+    key: &PrivateKey,
+    context: &ApplyContext<'_>,
+) -> Result<Certificate, NodeError> {
     let name = old.common_name().unwrap_or_default();
     let request = certificate_request(name, old.organizations(), key).map_err(NodeError::issue(KUBELET_CLIENT))?;
     let signed = (context.callbacks.sign_kubelet_client)(request).await.map_err(|source| NodeError::Callback {

@@ -25,10 +25,15 @@ impl Authorities {
     /// Reads the folder and `pki/ca.crt`. A broken file becomes a line in [`Self::problems`] and hides nothing else.
     #[must_use]
     pub fn open(layout: &Layout) -> Self {
-        let mut all =
-            Self { folder: layout.authorities(), certificates: BTreeMap::new(), crosses: BTreeMap::new(), problems: Vec::new() };
-        let mut files: Vec<PathBuf> =
-            fs::read_dir(&all.folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default();
+        let mut all = Self {
+            folder: layout.authorities(),
+            certificates: BTreeMap::new(),
+            crosses: BTreeMap::new(),
+            problems: Vec::new(),
+        };
+        let mut files: Vec<PathBuf> = fs::read_dir(&all.folder)
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+            .unwrap_or_default();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "crt"));
         // `ID.crt` before `ID.by.SIGNER.crt`: a cross needs its signer to be known.
         files.sort_by_key(|path| (is_cross(path), path.clone()));
@@ -211,7 +216,8 @@ impl Authorities {
     pub fn remove(&mut self, id: &CaId) -> Result<(), NodeError> {
         atomic::remove(&self.key_path(id))?;
         atomic::remove(&self.certificate_path(id))?;
-        let gone: Vec<_> = self.crosses.keys().filter(|(subject, signer)| subject == id || signer == id).cloned().collect();
+        let gone: Vec<_> =
+            self.crosses.keys().filter(|(subject, signer)| subject == id || signer == id).cloned().collect();
         for (subject, signer) in gone {
             atomic::remove(&self.folder.join(format!("{subject}.by.{signer}.crt")))?;
             self.crosses.remove(&(subject, signer));

@@ -172,9 +172,15 @@ pub(super) fn silent() -> Callbacks {
 }
 
 /// Applies one operation to the fixture's node.
-pub(super) async fn run(fixture: &Fixture, authorities: &Authorities, callbacks: &Callbacks, op: &Op) -> Result<(), NodeError> {
+pub(super) async fn run(
+    fixture: &Fixture,
+    authorities: &Authorities,
+    callbacks: &Callbacks,
+    op: &Op,
+) -> Result<(), NodeError> {
     let node = Node::open(fixture.root.path());
-    let context = ApplyContext { node: &node, authorities, rotation: "r1", validity: None, now: fixture.now, callbacks };
+    let context =
+        ApplyContext { node: &node, authorities, rotation: "r1", validity: None, now: fixture.now, callbacks };
     apply(op, &context).await
 }
 

@@ -252,7 +252,11 @@ mod tests {
         history.writes("f2".to_owned());
         let state = history.loaded(&kubelet, &client("two", 150, "f2"));
         assert_eq!(issuer(state), Some(CaId::planned("one")), "written by certctl, not loaded yet");
-        assert_eq!(issuer(history.loaded(&kubelet, &client("two", 160, "f3"))), Some(CaId::planned("two")), "own renewal");
+        assert_eq!(
+            issuer(history.loaded(&kubelet, &client("two", 160, "f3"))),
+            Some(CaId::planned("two")),
+            "own renewal"
+        );
     }
 
     #[test]
@@ -265,7 +269,11 @@ mod tests {
             ..Inputs::default()
         };
         let mut history = History::default();
-        assert_eq!(history.loaded(&kubelet, &inputs("one", 500, "d0")).conf, None, "long after: somebody else wrote it");
+        assert_eq!(
+            history.loaded(&kubelet, &inputs("one", 500, "d0")).conf,
+            None,
+            "long after: somebody else wrote it"
+        );
         assert_eq!(history.loaded(&kubelet, &inputs("one", 101, "d1")).conf, Some(conf("one")));
         history.writes("d2".to_owned());
         assert_eq!(history.loaded(&kubelet, &inputs("two", 102, "d2")).conf, Some(conf("one")), "certctl wrote it");

@@ -17,6 +17,7 @@ mod pki_dir;
 mod static_pods;
 mod systemd;
 
+pub use crate::plan::{CertificateKind, CertificateRow};
 pub use apply::{ApplyContext, Callbacks, apply};
 pub use authorities::Authorities;
 pub use cri::{ContainerState, Cri, RunningContainer};
@@ -25,7 +26,6 @@ pub use layout::Layout;
 pub use loaded::History;
 pub use observe::{Node, Observation};
 pub use pki_dir::{DiskReading, read_disk};
-pub use crate::plan::{CertificateKind, CertificateRow};
 pub use static_pods::StaticPods;
 pub use systemd::{Systemd, UnitState};
 

@@ -8,10 +8,10 @@ use super::error::NodeError;
 use super::layout::{CA_CERT, KUBELET_CLIENT, Layout, PARKED, STATE};
 use super::loaded::{Client, History, Inputs, Instance, changed};
 use super::pki_dir::{DiskReading, read_disk};
-use crate::plan::row::{CertificateKind, CertificateRow};
 use super::static_pods::StaticPods;
 use super::systemd::{KUBELET, Systemd};
 use crate::pki::Certificate;
+use crate::plan::row::{CertificateKind, CertificateRow};
 use crate::plan::{Component, Conf, LoadedState, NodeState, ProcessState};
 
 /// One machine: its files, its container runtime and its systemd.
@@ -107,7 +107,8 @@ impl Node {
             let kcm = self.component(Component::KubeControllerManager, &mut observation).await;
             loaded.controller_manager = kcm.map(|kcm| history.loaded(&kcm, &self.controller_manager(&observation)));
             let scheduler = self.component(Component::KubeScheduler, &mut observation).await;
-            loaded.scheduler = scheduler.map(|process| history.loaded(&process, &self.conf(Conf::Scheduler, &observation)));
+            loaded.scheduler =
+                scheduler.map(|process| history.loaded(&process, &self.conf(Conf::Scheduler, &observation)));
         }
         loaded.kubelet = self.kubelet(&mut history, &mut observation).await;
         observation.state.loaded = loaded;
@@ -127,9 +128,11 @@ impl Node {
 
     async fn component(&self, component: Component, observation: &mut Observation) -> Option<Instance> {
         match self.cri.running(component).await {
-            Ok(running) => {
-                running.map(|container| Instance { name: component.name(), id: container.id, started: container.created })
-            }
+            Ok(running) => running.map(|container| Instance {
+                name: component.name(),
+                id: container.id,
+                started: container.created,
+            }),
             Err(error) => {
                 observation.problems.push(error.to_string());
                 None
@@ -141,7 +144,8 @@ impl Node {
         match self.systemd.unit(KUBELET).await {
             Ok(unit) if unit.active == "active" => {
                 let instance = Instance { name: "kubelet", id: unit.invocation, started: unit.started };
-                let client = observation.rows.iter().find(|row| row.kind == CertificateKind::KubeletClient && row.index == 0);
+                let client =
+                    observation.rows.iter().find(|row| row.kind == CertificateKind::KubeletClient && row.index == 0);
                 let disk = &observation.state.disk;
                 let client = client.map(|row| Client {
                     issuer: disk.kubelet_client.clone(),
@@ -151,7 +155,11 @@ impl Node {
                 });
                 Some(history.loaded(
                     &instance,
-                    &Inputs { client, conf_digest: self.kubelet_conf_digest(), ..self.conf(Conf::Kubelet, observation) },
+                    &Inputs {
+                        client,
+                        conf_digest: self.kubelet_conf_digest(),
+                        ..self.conf(Conf::Kubelet, observation)
+                    },
                 ))
             }
             Ok(_) => None,

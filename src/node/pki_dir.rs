@@ -7,9 +7,9 @@ use std::path::Path;
 
 use super::layout::{CA_KEY, KUBELET_CLIENT, Layout, PKI_FILES, SIGNER};
 use super::manifest;
-use crate::plan::row::{CertificateKind, CertificateRow, issuer_of};
 use super::{Authorities, authorities::read_key};
 use crate::pki::{CaId, Certificate, Kubeconfig};
+use crate::plan::row::{CertificateKind, CertificateRow, issuer_of};
 use crate::plan::{Component, Conf, ConfState, DiskState, Leaf, LeafState};
 
 /// What stands in the files of one node.
@@ -128,7 +128,9 @@ impl Reader<'_> {
                 self.reading.state.kubelet_client_not_after = client.not_after().as_second();
             }
         }
-        for (file, key) in [("kubelet.crt", "kubelet.key"), ("kubelet-server-current.pem", "kubelet-server-current.pem")] {
+        for (file, key) in
+            [("kubelet.crt", "kubelet.key"), ("kubelet-server-current.pem", "kubelet-server-current.pem")]
+        {
             let named = format!("/var/lib/kubelet/pki/{file}");
             if let Some(pem) = self.bytes(&named, CertificateKind::KubeletServing) {
                 self.rows_of(&named, &pem, CertificateKind::KubeletServing);
@@ -188,7 +190,8 @@ impl Reader<'_> {
         }
         let mode = octal_mode(&path);
         let key = read_key(&path, key);
-        let bundle = Certificate::each_from_pem(&fs::read(self.layout.resolve(&self.layout.path(named))).unwrap_or_default());
+        let bundle =
+            Certificate::each_from_pem(&fs::read(self.layout.resolve(&self.layout.path(named))).unwrap_or_default());
         let fits = |key: &crate::pki::PrivateKey| bundle.iter().flatten().any(|certificate| key.matches(certificate));
         let problem = match &key {
             Ok(Some(key)) if fits(key) => None,

@@ -24,11 +24,18 @@ struct Limits {
     stop: Duration,
     /// For the kubelet to finish the old pod. It is only a matter of speed, so going beyond is no error.
     finish: Duration,
+    /// For the same where it cannot be seen: measured, one second is enough.
+    settle: Duration,
     /// For the new container: the kubelet looks at a refused static pod again after 10 to 15 s.
     start: Duration,
 }
 
-const LIMITS: Limits = Limits { stop: Duration::from_secs(60), finish: Duration::from_secs(5), start: Duration::from_secs(90) };
+const LIMITS: Limits = Limits {
+    stop: Duration::from_secs(60),
+    finish: Duration::from_secs(5),
+    settle: Duration::from_millis(1500),
+    start: Duration::from_secs(90),
+};
 
 /// The static pods of one control-plane node.
 #[derive(Clone, Debug)]
@@ -77,7 +84,9 @@ impl<'a> StaticPods<'a> {
     /// A file cannot be moved.
     pub fn recover(layout: &Layout) -> Result<Vec<Component>, NodeError> {
         let mut back = Vec::new();
-        for component in [Component::Etcd, Component::KubeApiserver, Component::KubeControllerManager, Component::KubeScheduler] {
+        for component in
+            [Component::Etcd, Component::KubeApiserver, Component::KubeControllerManager, Component::KubeScheduler]
+        {
             let (parked, edited) = (layout.parked(component), layout.parked_edited(component));
             let place = layout.manifest(component);
             if !place.exists() {
@@ -120,28 +129,32 @@ impl<'a> StaticPods<'a> {
         let parked = self.layout.parked(component);
         let refuse = |problem| NodeError::Manifest { path: self.layout.on_node(&parked), problem };
         let yaml = read(&parked)?;
-        let edited =
-            edit(&yaml).and_then(|yaml| manifest::with_annotation(&yaml, manifest::RESTARTED_AT, stamp)).map_err(refuse)?;
+        let edited = edit(&yaml)
+            .and_then(|yaml| manifest::with_annotation(&yaml, manifest::RESTARTED_AT, stamp))
+            .map_err(refuse)?;
         atomic::replace(&self.layout.parked_edited(component), edited.as_bytes(), atomic::SECRET)
     }
 
     /// Waits until the kubelet has finished the pods of these containers. Until then it refuses a changed static pod of the same
     /// name and looks again only 10 to 15 s later (`pkg/kubelet/pod_workers.go`, `allowPodStart`). The last thing that
-    /// `SyncTerminatedPod` does is to remove the pod's cgroup.
+    /// `SyncTerminatedPod` does is to remove the pod's cgroup. The pod's folder says nothing: housekeeping may remove it earlier.
     async fn finished(&self, before: &[ContainerState]) -> Result<(), NodeError> {
         let mut uids: Vec<&str> = before.iter().map(|container| container.pod_uid.as_str()).collect();
         uids.dedup();
-        // Where the cgroups are not mounted, the pod's folder is the next best: it goes up to 2 s later (housekeeping).
-        let cgroups = !pod_cgroups(self.layout).is_empty();
-        let folders = self.layout.path("/var/lib/kubelet/pods");
-        let left = |uid: &str| if cgroups { has_cgroup(&pod_cgroups(self.layout), uid) } else { folders.join(uid).exists() };
+        // Where the cgroups are not mounted, only time is left: the kubelet sees the end of a container at its next relist, once
+        // a second.
+        let blind = pod_cgroups(self.layout).is_empty();
+        let settled = Instant::now() + if blind { self.limits.settle } else { Duration::ZERO };
+        let mut seen = 0;
         let done = self.wait(self.limits.finish, String::new(), async || {
+            let cgroups = pod_cgroups(self.layout);
+            let mut left = Instant::now() < settled || uids.iter().any(|uid| has_cgroup(&cgroups, uid));
             for uid in &uids {
-                if left(uid) || self.cri.sandbox_ready(uid).await? {
-                    return Ok(None);
-                }
+                left = left || self.cri.sandbox_ready(uid).await?;
             }
-            Ok(Some(()))
+            // Seen twice: the pod worker has a few statements left after the cgroup is gone.
+            seen = if left { 0 } else { seen + 1 };
+            Ok((seen == 2).then_some(()))
         });
         match done.await {
             Err(NodeError::Timeout { .. }) => Ok(()),
@@ -198,7 +211,8 @@ impl Drop for Out<'_> {
         if place.exists() || !parked.exists() {
             return;
         }
-        let back = atomic::rename(&parked, &place).and_then(|()| atomic::remove(&self.layout.parked_edited(self.component)));
+        let back =
+            atomic::rename(&parked, &place).and_then(|()| atomic::remove(&self.layout.parked_edited(self.component)));
         if let Err(error) = back {
             tracing::error!(component = self.component.name(), %error, "the manifest could not be put back");
         }

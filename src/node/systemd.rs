@@ -121,13 +121,22 @@ impl Systemd {
         T::try_from(value).map_err(|error| self.problem(format!("{interface}.{name}: {error}")))
     }
 
-    async fn call<B, R>(&self, bus: &Connection, path: &str, interface: &str, method: &str, body: &B) -> Result<R, NodeError>
+    async fn call<B, R>(
+        &self,
+        bus: &Connection,
+        path: &str,
+        interface: &str,
+        method: &str,
+        body: &B,
+    ) -> Result<R, NodeError>
     where
         B: serde::Serialize + zbus::zvariant::DynamicType,
         R: serde::de::DeserializeOwned + zbus::zvariant::Type,
     {
-        let answer =
-            bus.call_method(Some(DESTINATION), path, Some(interface), method, body).await.map_err(|error| self.failed(&error))?;
+        let answer = bus
+            .call_method(Some(DESTINATION), path, Some(interface), method, body)
+            .await
+            .map_err(|error| self.failed(&error))?;
         answer.body().deserialize().map_err(|error| self.failed(&error))
     }
 

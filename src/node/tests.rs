@@ -61,8 +61,10 @@ fn one_broken_file_hides_nothing_else() {
     let key = PrivateKey::generate(ALGORITHM).unwrap();
     fixture.write("/etc/kubernetes/pki/etcd/peer.key", &key.to_pem(), 0o640);
     let reading = read_disk(&fixture.layout, &[]);
-    let problems: Vec<_> = reading.rows.iter().filter(|row| row.problem.is_some()).map(|row| row.path.as_str()).collect();
-    let expected = ["/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/pki/etcd/peer.crt", "/etc/kubernetes/scheduler.conf"];
+    let problems: Vec<_> =
+        reading.rows.iter().filter(|row| row.problem.is_some()).map(|row| row.path.as_str()).collect();
+    let expected =
+        ["/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/pki/etcd/peer.crt", "/etc/kubernetes/scheduler.conf"];
     assert_eq!(problems, expected);
     assert_eq!(reading.state.leaves.len(), 1);
     assert_eq!(reading.state.ca_bundle.len(), 1);
@@ -142,7 +144,11 @@ async fn a_leaf_is_reissued_over_its_own_key_with_the_cross_behind_it() {
     let bare = Op::ReissueLeaf { leaf: Leaf::Apiserver, issuer: new, vouched_by: Vec::new() };
     applied(&fixture, &authorities, &bare).await;
     assert_eq!(fixture.read("/etc/kubernetes/pki/apiserver.crt"), chain[0].to_pem());
-    assert_eq!(fixture.read("/var/lib/certctl/backup/r1/etc/kubernetes/pki/apiserver.crt"), old, "the first version stays");
+    assert_eq!(
+        fixture.read("/var/lib/certctl/backup/r1/etc/kubernetes/pki/apiserver.crt"),
+        old,
+        "the first version stays"
+    );
 }
 
 #[tokio::test]

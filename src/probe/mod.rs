@@ -78,7 +78,8 @@ pub struct ServedChain {
 /// No answer, or a certificate that cannot be read.
 pub async fn handshake(address: &str, server_name: &str, limit: Duration) -> Result<ServedChain, ProbeError> {
     let (stream, served) = limited(address, limit, connect(address, server_name, None)).await?;
-    let certificates: Result<Vec<Certificate>, PkiError> = served.iter().map(|der| Certificate::from_der(der.as_ref())).collect();
+    let certificates: Result<Vec<Certificate>, PkiError> =
+        served.iter().map(|der| Certificate::from_der(der.as_ref())).collect();
     let version = stream.get_ref().1.protocol_version();
     Ok(ServedChain {
         certificates: certificates.map_err(|source| ProbeError::Certificate { address: address.to_owned(), source })?,
@@ -150,7 +151,8 @@ async fn ask<S>(stream: S, address: &str, host: &str, path: &str) -> Result<u16,
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(address, &error))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(address, &error))?;
     let request = hyper::Request::get(path)
         .header(hyper::header::HOST, host)
         .header(hyper::header::USER_AGENT, concat!("certctl/", env!("CARGO_PKG_VERSION")))
@@ -170,7 +172,11 @@ where
     }
 }
 
-async fn limited<T>(address: &str, limit: Duration, work: impl Future<Output = Result<T, ProbeError>>) -> Result<T, ProbeError> {
+async fn limited<T>(
+    address: &str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, ProbeError>>,
+) -> Result<T, ProbeError> {
     let timeout = |_| ProbeError::Timeout { address: address.to_owned(), limit };
     tokio::time::timeout(limit, work).await.map_err(timeout)?
 }

@@ -19,7 +19,8 @@ struct Authority(CertificateAuthority, Timestamp);
 impl Authority {
     fn new() -> Self {
         let now = Timestamp::now();
-        let ca = CertificateAuthority::generate("kubernetes", KeyAlgorithm::EcdsaP256, SignedDuration::from_hours(1), now);
+        let ca =
+            CertificateAuthority::generate("kubernetes", KeyAlgorithm::EcdsaP256, SignedDuration::from_hours(1), now);
         Self(ca.unwrap(), now)
     }
 

@@ -176,7 +176,8 @@ async fn a_failure_while_away_puts_the_manifest_back_as_it_was() {
     let error = node.static_pods().restart(KCM, "now", away, |yaml| Ok(yaml.to_owned())).await.unwrap_err();
     assert!(matches!(error, NodeError::NoKey(_)));
     assert_eq!(fs::read_to_string(fixture.layout.manifest(KCM)).unwrap(), KCM_MANIFEST);
-    let error = node.static_pods().restart(KCM, "now", async || Ok(()), |_| Err("no such flag".to_owned())).await.unwrap_err();
+    let error =
+        node.static_pods().restart(KCM, "now", async || Ok(()), |_| Err("no such flag".to_owned())).await.unwrap_err();
     assert!(error.to_string().contains("no such flag"), "{error}");
     assert_eq!(fs::read_to_string(fixture.layout.manifest(KCM)).unwrap(), KCM_MANIFEST);
     assert!(!left_over(&fixture));
@@ -210,7 +211,10 @@ async fn a_kubelet_that_does_not_act_is_named_and_the_manifest_goes_back() {
     let mut pods = node.static_pods();
     pods.limits.stop = Duration::from_secs(1);
     let error = pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())).await.unwrap_err();
-    assert_eq!(error.to_string(), "kube-controller-manager has not stopped for 1 s: see journalctl -u kubelet on the node");
+    assert_eq!(
+        error.to_string(),
+        "kube-controller-manager has not stopped for 1 s: see journalctl -u kubelet on the node"
+    );
     assert!(fixture.layout.manifest(KCM).exists() && !left_over(&fixture));
 }
 
@@ -247,6 +251,20 @@ async fn the_operation_writes_while_away_calls_back_and_keeps_the_first_manifest
     let observation = Node::open(fixture.root.path()).observe(&[]).await.unwrap();
     let loaded = observation.state.loaded.controller_manager.unwrap();
     assert_eq!(loaded.instance, "c1");
+}
+
+#[tokio::test]
+async fn without_cgroups_the_manifest_stays_out_for_the_settling_time() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 0);
+    fs::remove_dir_all(fixture.layout.path("/sys")).unwrap();
+    let node = Node::open(fixture.root.path());
+    let mut pods = node.static_pods();
+    pods.limits.settle = Duration::from_millis(300);
+    let started = Instant::now();
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())).await.unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    assert_eq!(runtime.log(), ["stopped", "started"]);
 }
 
 #[test]
