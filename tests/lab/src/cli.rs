@@ -62,9 +62,19 @@ enum Subcommands {
     /// Turn a node on again
     PowerOn { node: String },
     /// Keep the state of the whole cluster under a name (cuts the power of all nodes and turns them on again)
-    Snapshot { name: String },
+    Snapshot {
+        name: String,
+        /// Do not wait until the cluster is whole again
+        #[arg(long)]
+        no_wait: bool,
+    },
     /// Bring the whole cluster back to a kept state
-    Restore { name: String },
+    Restore {
+        name: String,
+        /// Do not wait until the cluster is whole again: for a kept state that is broken on purpose
+        #[arg(long)]
+        no_wait: bool,
+    },
     /// Import an image archive into the containerd of every node
     LoadImage { archive: PathBuf },
     /// Add a machine that runs and has not joined the cluster
@@ -104,18 +114,22 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         paths::check_name()?;
         match self.command {
-            Subcommands::Build { kubernetes_version } => distribution::ensure(kubernetes_version.as_deref()).map(drop)?,
+            Subcommands::Build { kubernetes_version } => {
+                distribution::ensure(kubernetes_version.as_deref()).map(drop)?
+            }
             Subcommands::Up(options) => alone(|| up::up(&options))?,
             Subcommands::Down => down()?,
             Subcommands::Status { output } => return status::print(output).map(exit_code),
-            Subcommands::Exec { node, command } => return become_command(container::exec(Record::load()?.node(&node)?, &command)),
+            Subcommands::Exec { node, command } => {
+                return become_command(container::exec(Record::load()?.node(&node)?, &command));
+            }
             Subcommands::Run { command } => return run(&command),
             Subcommands::Kubeconfig => print_path(&paths::kubeconfig())?,
             Subcommands::NodeRoot { node } => print_path(&Record::load()?.node(&node)?.root())?,
             Subcommands::PowerOff { node } => alone(|| power_off(&node))?,
             Subcommands::PowerOn { node } => alone(|| power_on(&node))?,
-            Subcommands::Snapshot { name } => alone(|| snapshot::take(&name))?,
-            Subcommands::Restore { name } => alone(|| snapshot::restore(&name))?,
+            Subcommands::Snapshot { name, no_wait } => alone(|| snapshot::take(&name, !no_wait))?,
+            Subcommands::Restore { name, no_wait } => alone(|| snapshot::restore(&name, !no_wait))?,
             Subcommands::LoadImage { archive } => alone(|| load_image(&archive))?,
             Subcommands::AddNode { name, role } => alone(|| up::add_node(&name, role.role()).map(drop))?,
             Subcommands::JoinWorker { name } => alone(|| up::join_new_node(&name, Role::Worker))?,

@@ -23,7 +23,14 @@ pub fn deploy() -> Result<()> {
     step("create the clients", || {
         output_with_input(&mut cluster::kubectl(&record, ["apply", "-f", "-"]), objects.as_bytes()).map(drop)
     })?;
-    let running = ["get", "pods", "-n", "lab", "-o", r#"jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}"#];
+    let running = [
+        "get",
+        "pods",
+        "-n",
+        "lab",
+        "-o",
+        r#"jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}"#,
+    ];
     let wanted = record.nodes.len() + 2;
     step("all clients run", || {
         wait_until("all pods of namespace lab are Ready", Duration::from_secs(90), || {

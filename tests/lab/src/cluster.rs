@@ -65,6 +65,24 @@ pub fn wait_ready(record: &Record, since: &str, limit: Duration) -> Result<()> {
     })
 }
 
+/// Waits until every container of every pod was started after `since` and is ready: after a power cut the API server shows
+/// what ran before it for some time.
+pub fn wait_pods(record: &Record, since: &str, limit: Duration) -> Result<()> {
+    let fresh = |container: &Value| {
+        let started = container["state"]["running"]["startedAt"].as_str();
+        container["ready"] == true && started.is_some_and(|started| started >= since)
+    };
+    let runs = |pod: &Value| {
+        let containers = pod["status"]["containerStatuses"].as_array();
+        pod["status"]["phase"] == "Succeeded" || containers.is_some_and(|all| all.iter().all(fresh))
+    };
+    wait_until("all pods run", limit, || {
+        let list = output(&mut kubectl(record, ["get", "pods", "--all-namespaces", "-o", "json"]));
+        let list = list.ok().and_then(|list| serde_json::from_str::<Value>(&list).ok());
+        list.is_some_and(|list| list["items"].as_array().is_some_and(|pods| pods.iter().all(runs)))
+    })
+}
+
 /// Waits until the components of every control-plane node answer on their own ports.
 pub fn wait_serving(record: &Record, limit: Duration) -> Result<()> {
     for node in record.nodes.iter().filter(|node| node.is_control_plane()) {

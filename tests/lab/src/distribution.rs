@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::lock::Lock;
+use crate::paths;
 use crate::process::{command, run};
 use crate::step::step;
-use crate::versions::Module;
-use crate::paths;
 use crate::template::Template;
+use crate::versions::Module;
 
 pub struct Distribution {
     pub kubernetes: String,

@@ -39,16 +39,20 @@ pub struct PkiOptions {
 }
 
 pub fn init(node: &Node, record: &Record, pki: &PkiOptions) -> Result<()> {
-    let config = fill(&common(INIT, node), &[
-        ("@VERSION@", &record.kubernetes),
-        ("@REPOSITORY@", images::REPOSITORY),
-        ("@KEY_ALGORITHM@", &pki.key_algorithm),
-        ("@LEAF_VALIDITY@", &pki.leaf_validity),
-        ("@CA_VALIDITY@", &pki.ca_validity),
-    ]);
+    let config = fill(
+        &common(INIT, node),
+        &[
+            ("@VERSION@", &record.kubernetes),
+            ("@REPOSITORY@", images::REPOSITORY),
+            ("@KEY_ALGORITHM@", &pki.key_algorithm),
+            ("@LEAF_VALIDITY@", &pki.leaf_validity),
+            ("@CA_VALIDITY@", &pki.ca_validity),
+        ],
+    );
     let config = place(node, &config)?;
     // Without a name service the addon would only keep pods pending.
-    let words = ["kubeadm", "init", "--config", &config, "--upload-certs", "--skip-phases", "addon/coredns", QUIET_CHECKS];
+    let words =
+        ["kubeadm", "init", "--config", &config, "--upload-certs", "--skip-phases", "addon/coredns", QUIET_CHECKS];
     run(&mut container::inside(node, words))
 }
 
@@ -87,13 +91,16 @@ fn uploaded_certificate_key(node: &Node) -> Result<String> {
 }
 
 fn common(config: &str, node: &Node) -> String {
-    fill(config, &[
-        ("@TOKEN@", TOKEN),
-        ("@CERTIFICATE_KEY@", CERTIFICATE_KEY),
-        ("@IP@", &node.ip()),
-        ("@NAME@", &node.name),
-        ("@ENDPOINT@", &format!("{GATEWAY}:{}", balancer::PORT)),
-    ])
+    fill(
+        config,
+        &[
+            ("@TOKEN@", TOKEN),
+            ("@CERTIFICATE_KEY@", CERTIFICATE_KEY),
+            ("@IP@", &node.ip()),
+            ("@NAME@", &node.name),
+            ("@ENDPOINT@", &format!("{GATEWAY}:{}", balancer::PORT)),
+        ],
+    )
 }
 
 /// Not under /etc/kubernetes, which is to look as kubeadm leaves it.

@@ -13,7 +13,8 @@ pub fn create_outer() -> Result<()> {
     run(&mut command("ip", ["netns", "add", paths::name()]))?;
     // Before the bridge exists, because a new device copies `default`. Without this the bridge tells every node to send pod
     // traffic past it, to neighbours that have no such route.
-    let sysctls = ["net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0", "net.ipv4.ip_forward=1"];
+    let sysctls =
+        ["net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0", "net.ipv4.ip_forward=1"];
     run(inside(paths::name(), "sysctl").arg("-qw").args(sysctls))?;
     batch(
         paths::name(),
@@ -36,7 +37,10 @@ pub fn connect(node: &Node) -> Result<()> {
     )?;
     batch(
         &netns,
-        &format!("link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\nroute add default via {GATEWAY}\n", node.ip()),
+        &format!(
+            "link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\nroute add default via {GATEWAY}\n",
+            node.ip()
+        ),
     )
 }
 

@@ -24,7 +24,8 @@ const NEEDED: [(&str, &str); 11] = [
 ];
 
 pub fn install_missing() -> Result<()> {
-    let missing: Vec<_> = NEEDED.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package).collect();
+    let missing: Vec<_> =
+        NEEDED.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -52,19 +52,12 @@ pub fn output_with_input(command: &mut Command, input: &[u8]) -> Result<String> 
 }
 
 fn capture(command: &mut Command) -> Result<Output> {
-    command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start {}", line(command)))
+    command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {}", line(command)))
 }
 
 fn failure(command: &Command, done: &Output) -> String {
     let words = String::from_utf8_lossy(&done.stderr);
-    let words = if words.trim().is_empty() {
-        String::from_utf8_lossy(&done.stdout)
-    } else {
-        words
-    };
+    let words = if words.trim().is_empty() { String::from_utf8_lossy(&done.stdout) } else { words };
     format!("`{}` ended with {}: {}", line(command), done.status, words.trim())
 }
 

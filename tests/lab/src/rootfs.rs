@@ -7,9 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
-};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
 
 use crate::node::{GATEWAY, IN_MEMORY, Node, ON_DISK, UPPER};
 use crate::paths;
@@ -84,7 +82,8 @@ pub fn mount_root(node: &Node, bin: &Path) -> Result<()> {
         fs::create_dir_all(dir)?;
     }
     let options = format!("lowerdir=/,upperdir={},workdir={}", upper.display(), work.display());
-    run(command("mount", ["-t", "overlay", "overlay", "-o", &options]).arg(&root)).context("cannot mount the node's root")?;
+    run(command("mount", ["-t", "overlay", "overlay", "-o", &options]).arg(&root))
+        .context("cannot mount the node's root")?;
     for (folder, place) in ON_DISK {
         bind(&node.disk().join(folder), &root.join(place))?;
     }

@@ -16,7 +16,7 @@ use crate::{cluster, container, machines, paths, template};
 
 const READY_LIMIT: Duration = Duration::from_secs(180);
 
-pub fn take(name: &str) -> Result<()> {
+pub fn take(name: &str, wait: bool) -> Result<()> {
     let record = Record::load()?;
     let dir = folder(name)?;
     if dir.exists() {
@@ -32,10 +32,10 @@ pub fn take(name: &str) -> Result<()> {
         Ok(())
     })?;
     step("turn all nodes on", || for_all(&record.nodes, container::power_on))?;
-    wait(&record, &since)
+    if wait { wait_until_whole(&record, &since) } else { Ok(()) }
 }
 
-pub fn restore(name: &str) -> Result<()> {
+pub fn restore(name: &str, wait: bool) -> Result<()> {
     let dir = folder(name)?;
     if !dir.join("lab.json").exists() {
         bail!("there is no snapshot `{name}`");
@@ -53,12 +53,13 @@ pub fn restore(name: &str) -> Result<()> {
             machines::attach(node, &record.bin(), &memory_of(&dir.join(&node.name)))
         })
     })?;
-    wait(&record, &since)
+    if wait { wait_until_whole(&record, &since) } else { Ok(()) }
 }
 
-fn wait(record: &Record, since: &str) -> Result<()> {
+fn wait_until_whole(record: &Record, since: &str) -> Result<()> {
     step("all nodes Ready", || cluster::wait_ready(record, since, READY_LIMIT))?;
-    step("all control-plane components serve", || cluster::wait_serving(record, READY_LIMIT))
+    step("all control-plane components serve", || cluster::wait_serving(record, READY_LIMIT))?;
+    step("all pods run", || cluster::wait_pods(record, since, READY_LIMIT))
 }
 
 fn keep(node: &Node, dir: &Path) -> Result<()> {

@@ -40,7 +40,9 @@ pub fn print(format: Format) -> Result<bool> {
     let record = Record::load()?;
     let seen = cluster::nodes(&record).unwrap_or_default();
     let nodes: Vec<_> = record.nodes.iter().map(|node| of(node, &record, &seen)).collect();
-    let well = nodes.iter().all(|node| node.ready && node.on && node.etcd_healthy != Some(false) && node.serving != Some(false));
+    let well = nodes
+        .iter()
+        .all(|node| node.ready && node.on && node.etcd_healthy != Some(false) && node.serving != Some(false));
     let status = Status { kubernetes: record.kubernetes, etcd: record.etcd, nodes };
     match format {
         Format::Json => println!("{}", serde_json::to_string_pretty(&status)?),
@@ -65,7 +67,10 @@ fn of(node: &Node, record: &Record, seen: &[cluster::ReadyNode]) -> NodeStatus {
 
 fn table(status: &Status) {
     println!("Kubernetes {}, etcd {}", status.kubernetes, status.etcd);
-    println!("{:<11}{:<15}{:<14}{:<7}{:<10}{:<12}{}", "NODE", "ROLE", "ADDRESS", "POWER", "READY", "ETCD", "COMPONENTS");
+    println!(
+        "{:<11}{:<15}{:<14}{:<7}{:<10}{:<12}{}",
+        "NODE", "ROLE", "ADDRESS", "POWER", "READY", "ETCD", "COMPONENTS"
+    );
     for node in &status.nodes {
         let role = if node.role == Role::ControlPlane { "control-plane" } else { "worker" };
         let word = |fact: Option<bool>, yes, no| fact.map_or("-", |fact| if fact { yes } else { no });

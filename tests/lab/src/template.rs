@@ -87,7 +87,8 @@ fn start(scratch: &Path, root: &Path) -> Result<Child> {
     // Only content and snapshots are wanted; the kubelet's part would look for a network.
     fs::write(&config, "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n")?;
     let log = fs::File::create(scratch.join("log"))?;
-    command("containerd", ["--config"])
+    // Whatever ends the lab ends this too: nothing else would ever find it.
+    command("setpriv", ["--pdeathsig", "KILL", "containerd", "--config"])
         .arg(&config)
         .arg("--root")
         .arg(root)
@@ -127,6 +128,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     run(command("cp", ["-al"]).args([from, to]))?;
     // A file that only these two folders share has two links; one of the template has at least three. Renaming onto a file
     // that is there would make ext4 write the new one to the disk at once, and wait for it.
-    let replace = r#"for file; do mv "$file" "$file.lab" && cp -a "$file.lab" "$file" && rm "$file.lab" || exit 1; done"#;
+    let replace =
+        r#"for file; do mv "$file" "$file.lab" && cp -a "$file.lab" "$file" && rm "$file.lab" || exit 1; done"#;
     run(command("find", [to]).args(["-type", "f", "-links", "2", "-exec", "sh", "-c", replace, "sh", "{}", "+"]))
 }

@@ -55,7 +55,8 @@ fn make_cluster(record: &Record, pki: &PkiOptions) -> Result<()> {
     let since = cluster::now()?;
     let first = record.first_control_plane()?;
     step(&format!("kubeadm init on {}", first.name), || kubeadm::init(first, record, pki))?;
-    fs::copy(first.root().join("etc/kubernetes/admin.conf"), paths::kubeconfig()).context("kubeadm left no admin.conf")?;
+    fs::copy(first.root().join("etc/kubernetes/admin.conf"), paths::kubeconfig())
+        .context("kubeadm left no admin.conf")?;
     let (others, workers) = (&record.with_role(Role::ControlPlane)[1..], record.with_role(Role::Worker));
     std::thread::scope(|scope| {
         let workers = scope.spawn(|| for_all(&workers, join));
@@ -101,7 +102,9 @@ pub fn join_new_node(name: &str, role: Role) -> Result<()> {
     let node = add_node(name, role)?;
     let record = Record::load()?;
     let since = cluster::now()?;
-    step(&format!("join {name} with the command that kubeadm prints"), || kubeadm::join_by_printed_command(&node, &record))?;
+    step(&format!("join {name} with the command that kubeadm prints"), || {
+        kubeadm::join_by_printed_command(&node, &record)
+    })?;
     let only = Record { nodes: vec![node], ..record };
     step("node Ready", || cluster::wait_ready(&only, &since, READY_LIMIT))?;
     step("its control-plane components serve", || cluster::wait_serving(&only, READY_LIMIT))

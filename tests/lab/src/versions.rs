@@ -41,7 +41,9 @@ impl Module {
         for tool in tools(GO_MOD) {
             go_mod += &format!("\t{tool}\n");
         }
-        go_mod += &format!(")\n\nrequire (\n\t{KUBERNETES} v{kubernetes}\n\t{ETCD_SERVER} v{etcd}\n\t{ETCDCTL} v{etcd}\n)\n\nreplace (\n");
+        go_mod += &format!(
+            ")\n\nrequire (\n\t{KUBERNETES} v{kubernetes}\n\t{ETCD_SERVER} v{etcd}\n\t{ETCDCTL} v{etcd}\n)\n\nreplace (\n"
+        );
         // A staging module of Kubernetes 1.X.Y is published as 0.X.Y.
         let staging = kubernetes.replacen("1.", "0.", 1);
         for name in staging_modules(&theirs) {
@@ -104,7 +106,8 @@ mod tests {
 
     #[test]
     fn staging_modules_are_read_from_replace_lines() {
-        let go_mod = "replace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n\tk8s.io/kms => ./staging/src/k8s.io/kms\n)\n";
+        let go_mod =
+            "replace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n\tk8s.io/kms => ./staging/src/k8s.io/kms\n)\n";
         assert_eq!(staging_modules(go_mod).collect::<Vec<_>>(), ["k8s.io/api", "k8s.io/kms"]);
     }
 }
