@@ -1,18 +1,14 @@
 //! The command line: global flags, the list of commands, and the one table that dispatches them.
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::commands::{
     agent_cmd, completion, config, generate, inspect, install, rotate_ca, status, version,
 };
-use crate::context::{Context, Signal};
+use crate::context::{Context, GlobalArgs, Signal, called_as_plugin};
 use crate::error::Error;
-use crate::ui::{ColourChoice, Format, ProgressChoice};
-
-/// The name under which kubectl finds the same binary as a plugin.
-const PLUGIN: &str = "kubectl-certctl";
 
 /// Runs the whole life of a self-managed Kubernetes cluster's PKI.
 #[derive(Debug, Parser)]
@@ -24,39 +20,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Flags that every command has; names and meaning as kubectl's.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Global options")]
-pub struct GlobalArgs {
-    /// Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)
-    #[arg(long, global = true, value_name = "FILE")]
-    pub kubeconfig: Option<std::path::PathBuf>,
-    /// Name of the kubeconfig context to use
-    #[arg(long, global = true, value_name = "NAME")]
-    pub context: Option<String>,
-    /// Name of the kubeconfig cluster to use
-    #[arg(long, global = true, value_name = "NAME")]
-    pub cluster: Option<String>,
-    /// Name of the kubeconfig user to use
-    #[arg(long, global = true, value_name = "NAME")]
-    pub user: Option<String>,
-    /// How long to wait for one API request, for example 10s or 1m
-    #[arg(long, global = true, value_name = "DURATION", value_parser = crate::config::parse_duration)]
-    pub request_timeout: Option<jiff::SignedDuration>,
-    /// Output format
-    #[arg(short, long, global = true, value_name = "FORMAT")]
-    pub output: Option<Format>,
-    /// When to use colour
-    #[arg(long, global = true, value_name = "WHEN", default_value_t, hide_possible_values = true)]
-    pub color: ColourChoice,
-    /// How to show progress: auto, plain, json or none
-    #[arg(long, global = true, value_name = "HOW", default_value_t, hide_possible_values = true)]
-    pub progress: ProgressChoice,
-    /// Log more to stderr; repeat for still more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
 }
 
 /// What certctl can do.
@@ -99,22 +62,6 @@ pub fn command_tree(plugin: bool) -> clap::Command {
     if plugin { command.bin_name("kubectl certctl") } else { command }
 }
 
-fn called_as_plugin(argv0: Option<&str>) -> bool {
-    argv0.and_then(|path| path.rsplit('/').next()) == Some(PLUGIN)
-}
-
-/// The command line as one would type it again.
-pub(crate) fn invocation(mut argv: impl Iterator<Item = String>) -> String {
-    let name = if called_as_plugin(argv.next().as_deref()) { "kubectl certctl" } else { "certctl" };
-    let arguments = argv.map(|argument| shell_word(&argument));
-    std::iter::once(name.to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
-}
-
-fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
-}
-
 /// Runs one command on a runtime of its own.
 ///
 /// # Errors
@@ -147,9 +94,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
         Command::Uninstall(args) => install::uninstall(context, &args).await,
         Command::Agent(args) => agent_cmd::run(context, &args).await,
         Command::Config(args) => config::run(context, &args),
-        Command::Completion(args) => completion::run(context, &args),
+        Command::Completion(args) => completion::run(context, &args, command_tree(false)),
         Command::Version(args) => version::run(context, &args),
-        Command::Generate(args) => generate::run(context, &args),
+        Command::Generate(args) => generate::run(context, &args, &command_tree(false)),
     }
 }
 
@@ -177,13 +124,6 @@ mod tests {
     #[test]
     fn the_command_tree_is_consistent() {
         command_tree(false).debug_assert();
-    }
-
-    #[test]
-    fn the_invocation_can_be_pasted_into_a_shell() {
-        let argv = ["/usr/bin/kubectl-certctl", "rotate-ca", "--config", "my file's.yaml"];
-        let typed = invocation(argv.into_iter().map(String::from));
-        assert_eq!(typed, r"kubectl certctl rotate-ca --config 'my file'\''s.yaml'");
     }
 
     #[test]

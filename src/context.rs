@@ -3,12 +3,48 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use clap::Args;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::cli::GlobalArgs;
 use crate::error::{Error, ErrorKind};
-use crate::ui::{Answer, Format, Options, Ui};
+use crate::ui::{Answer, ColourChoice, Format, Options, ProgressChoice, Ui};
+
+/// The name under which kubectl finds the same binary as a plugin.
+const PLUGIN: &str = "kubectl-certctl";
+
+/// Flags that every command has; names and meaning as kubectl's.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<std::path::PathBuf>,
+    /// Name of the kubeconfig context to use
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Name of the kubeconfig cluster to use
+    #[arg(long, global = true, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Name of the kubeconfig user to use
+    #[arg(long, global = true, value_name = "NAME")]
+    pub user: Option<String>,
+    /// How long to wait for one API request, for example 10s or 1m
+    #[arg(long, global = true, value_name = "DURATION", value_parser = crate::config::parse_duration)]
+    pub request_timeout: Option<jiff::SignedDuration>,
+    /// Output format: table, wide, json or yaml
+    #[arg(short, long, global = true, value_name = "FORMAT", hide_possible_values = true)]
+    pub output: Option<Format>,
+    /// When to use colour: auto, always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value_t, hide_possible_values = true)]
+    pub color: ColourChoice,
+    /// How to show progress: auto, plain, json or none
+    #[arg(long, global = true, value_name = "HOW", default_value_t, hide_possible_values = true)]
+    pub progress: ProgressChoice,
+    /// Log more to stderr; repeat for still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
 
 /// The surroundings of one command.
 #[derive(Debug)]
@@ -114,7 +150,7 @@ pub fn build(global: &GlobalArgs) -> (Context, watch::Sender<Option<Signal>>) {
         now: now(),
         global: global.clone(),
         interrupt: Interrupt { taken_over: Arc::new(AtomicBool::new(false)), signal },
-        invocation: crate::cli::invocation(std::env::args()),
+        invocation: invocation(std::env::args()),
     };
     (context, sender)
 }
@@ -125,5 +161,36 @@ fn now() -> Timestamp {
     if let Some(fixed) = std::env::var("CERTCTL_TEST_NOW").ok().and_then(|text| text.parse().ok()) {
         return fixed;
     }
-    Timestamp::now()
+    // Output speaks of seconds.
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// True when kubectl started this process as its plugin.
+pub(crate) fn called_as_plugin(argv0: Option<&str>) -> bool {
+    argv0.and_then(|path| path.rsplit('/').next()) == Some(PLUGIN)
+}
+
+/// The command line as one would type it again.
+fn invocation(mut argv: impl Iterator<Item = String>) -> String {
+    let name = if called_as_plugin(argv.next().as_deref()) { "kubectl certctl" } else { "certctl" };
+    let arguments = argv.map(|argument| shell_word(&argument));
+    std::iter::once(name.to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_invocation_can_be_pasted_into_a_shell() {
+        let argv = ["/usr/bin/kubectl-certctl", "rotate-ca", "--config", "my file's.yaml"];
+        let typed = invocation(argv.into_iter().map(String::from));
+        assert_eq!(typed, r"kubectl certctl rotate-ca --config 'my file'\''s.yaml'");
+    }
 }

@@ -13,13 +13,13 @@ pub struct CompletionArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(context: &Context, args: &CompletionArgs) -> Result<(), Error> {
-    Ok(context.ui.bytes(&script(args.shell))?)
+pub(crate) fn run(context: &Context, args: &CompletionArgs, tree: clap::Command) -> Result<(), Error> {
+    Ok(context.ui.bytes(&script(args.shell, tree))?)
 }
 
 /// The script; the same text stands in `completions/`.
-pub(super) fn script(shell: Shell) -> Vec<u8> {
+pub(super) fn script(shell: Shell, mut tree: clap::Command) -> Vec<u8> {
     let mut script = Vec::new();
-    generate(shell, &mut crate::cli::command_tree(false), "certctl", &mut script);
+    generate(shell, &mut tree, "certctl", &mut script);
     script
 }

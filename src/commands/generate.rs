@@ -18,8 +18,8 @@ pub struct GenerateArgs {
     folder: PathBuf,
 }
 
-pub(crate) fn run(context: &Context, args: &GenerateArgs) -> Result<(), Error> {
-    for (path, content) in files().context("cannot make the generated files")? {
+pub(crate) fn run(context: &Context, args: &GenerateArgs, tree: &clap::Command) -> Result<(), Error> {
+    for (path, content) in files(tree).context("cannot make the generated files")? {
         let file = args.folder.join(&path);
         write(&file, &content).with_context(|| format!("cannot write {}", file.display()))?;
         context.ui.note(&path);
@@ -36,17 +36,17 @@ fn write(file: &Path, content: &[u8]) -> std::io::Result<()> {
 ///
 /// # Errors
 /// When a page cannot be rendered, which is a bug.
-pub fn files() -> std::io::Result<Vec<(String, Vec<u8>)>> {
+pub fn files(tree: &clap::Command) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let mut files = vec![
-        ("completions/certctl.bash".into(), super::completion::script(Shell::Bash)),
-        ("completions/_certctl".into(), super::completion::script(Shell::Zsh)),
-        ("completions/certctl.fish".into(), super::completion::script(Shell::Fish)),
-        ("completions/certctl.ps1".into(), super::completion::script(Shell::PowerShell)),
-        ("docs/cli-reference.md".into(), reference::page(crate::cli::command_tree(false)).into_bytes()),
+        ("completions/certctl.bash".into(), super::completion::script(Shell::Bash, tree.clone())),
+        ("completions/_certctl".into(), super::completion::script(Shell::Zsh, tree.clone())),
+        ("completions/certctl.fish".into(), super::completion::script(Shell::Fish, tree.clone())),
+        ("completions/certctl.ps1".into(), super::completion::script(Shell::PowerShell, tree.clone())),
+        ("docs/cli-reference.md".into(), reference::page(tree.clone()).into_bytes()),
         ("docs/exit-codes.md".into(), exit_codes().into_bytes()),
         ("docs/config.schema.json".into(), schema()?.into_bytes()),
     ];
-    man_pages(crate::cli::command_tree(false), &mut files)?;
+    man_pages(tree.clone(), &mut files)?;
     Ok(files)
 }
 

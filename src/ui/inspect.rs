@@ -88,7 +88,7 @@ pub fn rows_of(
 ) -> Vec<InspectRow> {
     let authorities: BTreeMap<&CaId, String> = certificates
         .iter()
-        .filter(|row| row.kind == CertificateKind::Authority)
+        .filter(|row| row.kind == CertificateKind::Authority && kubeadm_name(&row.path) != row.path)
         .filter_map(|row| Some((row.ca_id.as_ref()?, kubeadm_name(&row.path))))
         .collect();
     let row = |certificate: &CertificateRow| InspectRow {
@@ -108,6 +108,9 @@ fn generation(row: &CertificateRow, versions: &BTreeMap<CaId, u32>) -> Option<u3
 
 fn name_of(row: &CertificateRow) -> String {
     let name = kubeadm_name(&row.path);
+    if name == row.path && row.index > 0 {
+        return format!("{name} [{}]", row.index);
+    }
     match row.kind {
         CertificateKind::Chain => format!("{name} (chain)"),
         CertificateKind::KubeconfigAuthority => format!("{name} (trust)"),
@@ -191,6 +194,8 @@ impl InspectReport {
             .filter(|(head, only_wide, _)| match *head {
                 "NODE" => on_nodes,
                 "PROBLEM" => problems,
+                // A file's name says little about what stands in it.
+                "SUBJECT" => wide || rows().any(|row| row.name.starts_with(&row.certificate.path)),
                 _ => wide || !only_wide,
             })
             .map(|(head, _, cell)| (if *head == "CERTIFICATE" { title } else { *head }, *cell))

@@ -1,0 +1,99 @@
+//! `certctl inspect` without a cluster.
+
+use std::error::Error;
+
+use certctl::pki::{CertificateAuthority, KeyAlgorithm, PrivateKey};
+use jiff::{SignedDuration, Timestamp};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyUsagePurpose};
+
+use crate::harness::{NOW, Sandbox};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// A CA named `kubernetes`, ten years from [`NOW`].
+fn authority() -> Result<CertificateAuthority, Box<dyn Error>> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name.push(DnType::CommonName, "kubernetes");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    let key = rcgen::KeyPair::generate()?;
+    let pem = params.self_signed(&key)?.pem();
+    let model = certctl::pki::Certificate::first_from_pem(pem.as_bytes())?;
+    Ok(CertificateAuthority::generate_like(&model, Some(KeyAlgorithm::EcdsaP256), DAY * 3650, NOW.parse()?)?)
+}
+
+/// A node's files: `ca.crt` and the apiserver's client certificate for kubelets, one day long.
+fn node(sandbox: &Sandbox) -> Outcome {
+    let ca = authority()?;
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+    let now: Timestamp = NOW.parse()?;
+    let leaf = ca.issue_client("kube-apiserver-kubelet-client", &["kubeadm:cluster-admins"], key.spki_der(), DAY, now)?;
+    sandbox.write("etc/kubernetes/pki/ca.crt", ca.certificate().to_pem())?;
+    sandbox.write("etc/kubernetes/pki/apiserver-kubelet-client.crt", leaf.to_pem())?;
+    sandbox.write("etc/kubernetes/pki/apiserver-kubelet-client.key", key.to_pem().as_bytes())?;
+    Ok(())
+}
+
+#[test]
+fn a_nodes_files_are_shown_as_kubeadm_shows_them() -> Outcome {
+    let sandbox = Sandbox::new()?;
+    node(&sandbox)?;
+    let run = sandbox.run(&["inspect", "--root", "."])?;
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(run.stdout, @"");
+    Ok(())
+}
+
+#[test]
+fn one_broken_file_hides_nothing_else() -> Outcome {
+    let sandbox = Sandbox::new()?;
+    node(&sandbox)?;
+    sandbox.write("etc/kubernetes/pki/apiserver.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")?;
+    let run = sandbox.run(&["inspect", "--root", ".", "-o", "json"])?;
+    let report: serde_json::Value = serde_json::from_str(&run.stdout)?;
+    let rows = report["certificates"].as_array().ok_or("no list")?;
+    let problem = |name: &str| rows.iter().find(|row| row["name"] == name).map(|row| row["problem"].is_string());
+    assert_eq!(problem("apiserver"), Some(true));
+    assert_eq!(problem("ca"), Some(false));
+    assert_eq!(problem("apiserver-kubelet-client"), Some(false));
+    assert_eq!(run.code, Some(0));
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_not_there_fails_the_command_after_the_others_were_shown() -> Outcome {
+    let sandbox = Sandbox::new()?;
+    node(&sandbox)?;
+    let run = sandbox.run(&["inspect", "etc/kubernetes/pki/ca.crt", "none.crt"])?;
+    assert_eq!(run.code, Some(1));
+    assert!(run.stdout.contains("CN=kubernetes") && run.stdout.contains("none.crt"), "{}", run.stdout);
+    assert_eq!(run.stderr, "error: 1 of 2 files could not be read\n");
+    Ok(())
+}
+
+#[test]
+fn no_output_contains_a_private_key() -> Outcome {
+    let sandbox = Sandbox::new()?;
+    node(&sandbox)?;
+    for format in ["table", "wide", "json", "yaml"] {
+        let key = "etc/kubernetes/pki/apiserver-kubelet-client.key";
+        let run = sandbox.run(&["inspect", "--root", ".", key, "-o", format])?;
+        let said = run.stdout + &run.stderr;
+        // `PRIVATE KEY` in plain, and its base64 in the three alignments.
+        for canary in ["PRIVATE KEY", "UFJJVkFURSBLRV", "BSSVZBVEUgS0VZ", "QUklWQVRFIEtFW"] {
+            assert!(!said.contains(canary), "{format}: {said}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn without_a_cluster_it_says_what_was_tried() -> Outcome {
+    let run = Sandbox::new()?.run(&["inspect"])?;
+    assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
+    assert!(run.stderr.starts_with("error: no cluster to talk to: "), "{}", run.stderr);
+    assert!(run.stderr.contains("hint: on a node, `certctl inspect --root /` needs no API server"), "{}", run.stderr);
+    Ok(())
+}

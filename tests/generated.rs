@@ -1,0 +1,39 @@
+//! Completions, man pages, the reference and the published tables in the tree are those that this source makes.
+#![expect(clippy::disallowed_methods, reason = "it reads the source tree")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use certctl::cli::command_tree;
+use certctl::commands::generate;
+
+#[test]
+fn generated_files_are_up_to_date() -> io::Result<()> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let files = generate::files(&command_tree(false))?;
+    let stale: Vec<&str> = files
+        .iter()
+        .filter(|(path, content)| fs::read(root.join(path)).ok().as_deref() != Some(content.as_slice()))
+        .map(|(path, _)| path.as_str())
+        .collect();
+    assert!(stale.is_empty(), "run `make completions`; these files differ: {}", stale.join(", "));
+    Ok(())
+}
+
+#[test]
+fn no_generated_file_is_left_over() -> io::Result<()> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let made: BTreeSet<String> = generate::files(&command_tree(false))?.into_iter().map(|(path, _)| path).collect();
+    for folder in ["completions", "docs/man"] {
+        for file in names(&root.join(folder))? {
+            let path = format!("{folder}/{file}");
+            assert!(made.contains(&path), "{path} is made by nothing; remove it");
+        }
+    }
+    Ok(())
+}
+
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
