@@ -12,7 +12,7 @@ use crate::error::Error;
 
 /// Runs the whole life of a self-managed Kubernetes cluster's PKI.
 #[derive(Debug, Parser)]
-#[command(name = "certctl", version, propagate_version = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "certctl", version, disable_help_subcommand = true, max_term_width = 100)]
 pub struct Cli {
     /// Flags that every command has.
     #[command(flatten)]

@@ -29,7 +29,7 @@ fn node(sandbox: &Sandbox) -> Outcome {
     let ca = authority()?;
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
     let now: Timestamp = NOW.parse()?;
-    let leaf = ca.issue_client("kube-apiserver-kubelet-client", &["kubeadm:cluster-admins"], key.spki_der(), DAY, now)?;
+    let leaf = ca.issue_client("kube-apiserver-kubelet-client", &["kubeadm:cluster-admins".to_owned()], key.spki_der(), DAY, now)?;
     sandbox.write("etc/kubernetes/pki/ca.crt", ca.certificate().to_pem())?;
     sandbox.write("etc/kubernetes/pki/apiserver-kubelet-client.crt", leaf.to_pem())?;
     sandbox.write("etc/kubernetes/pki/apiserver-kubelet-client.key", key.to_pem().as_bytes())?;
@@ -42,7 +42,13 @@ fn a_nodes_files_are_shown_as_kubeadm_shows_them() -> Outcome {
     node(&sandbox)?;
     let run = sandbox.run(&["inspect", "--root", "."])?;
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
-    insta::assert_snapshot!(run.stdout, @"");
+    insta::assert_snapshot!(run.stdout, @r"
+    CERTIFICATE                EXPIRES                  RESIDUAL-TIME   CA
+    apiserver-kubelet-client   Nov 23, 2026 12:00 UTC   1d              ca
+
+    CERTIFICATE AUTHORITY   EXPIRES                  RESIDUAL-TIME   CA
+    ca                      Nov 19, 2036 12:00 UTC   10y             ca
+    ");
     Ok(())
 }
 

@@ -18,6 +18,8 @@ fn section(command: &mut clap::Command, name: &str, page: &mut String) {
     let _ = write!(page, "\n## `{name}`\n\n```text\n{}\n```\n", trimmed.trim_end());
     for child in command.get_subcommands_mut().filter(|child| !child.is_hide_set()) {
         let name = format!("{name} {}", child.get_name());
+        // Global flags are said once, at the top.
+        *child = child.clone().mut_args(|arg| if arg.is_global_set() { arg.hide(true) } else { arg });
         section(child, &name, page);
     }
 }

@@ -1,0 +1,296 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_certctl_global_optspecs
+    string join \n kubeconfig= context= cluster= user= request-timeout= o/output= color= progress= v/verbose h/help V/version
+end
+
+function __fish_certctl_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_certctl_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_certctl_using_subcommand
+    set -l cmd (__fish_certctl_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c certctl -n "__fish_certctl_needs_command" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_needs_command" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_needs_command" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_needs_command" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_needs_command" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_needs_command" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_needs_command" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_needs_command" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_needs_command" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_needs_command" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_needs_command" -s V -l version -d 'Print version'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "inspect" -d 'Show certificates: of a node\'s files, of kubeconfigs and PEM files, of the whole cluster'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "rotate-ca" -d 'Replace the certificate authorities of a running cluster'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "status" -d 'Show where a CA rotation stands'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "install" -d 'Install certctl\'s objects and its agent in the cluster'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "uninstall" -d 'Take certctl\'s objects and its agent out of the cluster'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "agent" -d 'Run the agent of one node (the DaemonSet does)'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "config" -d 'Show or check a configuration file'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "completion" -d 'Print the completion script for a shell'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "version" -d 'Print the version'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "generate" -d 'Write the generated files of the source tree (completions, man pages, reference)'
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l root -d 'Look at a node\'s files below this folder (`/` on the node itself)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l node -d 'In the cluster: only these nodes' -r
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand status" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand status" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand status" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand status" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand status" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand status" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand status" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand status" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand status" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand status" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand install" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand install" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand install" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand install" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand install" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand install" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand install" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand install" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand install" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand install" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand agent" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand agent" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand agent" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand agent" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand agent" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand agent" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand agent" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand agent" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand agent" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand agent" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -f -a "view" -d 'Print the configuration with every default filled in'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -f -a "validate" -d 'Say whether the configuration can be used'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -f -a "schema" -d 'Print the JSON schema of the configuration file'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -l config -d 'The configuration file' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -l config -d 'The configuration file' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand completion" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand completion" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand completion" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand completion" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand completion" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand completion" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand completion" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand completion" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand completion" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand completion" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand version" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand version" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand version" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand version" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand version" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand version" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand version" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand version" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand version" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand version" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand generate" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand generate" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand generate" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand generate" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand generate" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand generate" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand generate" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand generate" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand generate" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand generate" -s h -l help -d 'Print help'
