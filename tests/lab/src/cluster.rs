@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::node::Node;
@@ -117,6 +118,6 @@ pub fn etcd_healthy(record: &Record, node: &Node) -> bool {
 }
 
 /// This moment as the API server writes it.
-pub fn now() -> Result<String> {
-    Ok(output(crate::process::command("date", ["-u", "+%Y-%m-%dT%H:%M:%SZ"]).env("LC_ALL", "C"))?.trim().to_owned())
+pub fn now() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

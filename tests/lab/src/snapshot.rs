@@ -23,8 +23,13 @@ pub fn take(name: &str, wait: bool) -> Result<()> {
         fs::remove_dir_all(&dir)?;
     }
     fs::create_dir_all(&dir)?;
-    let since = cluster::now()?;
-    step("cut the power of all nodes", || for_all(&record.nodes, |node| Ok(container::power_off(node))))?;
+    let since = cluster::now();
+    step("cut the power of all nodes", || {
+        for_all(&record.nodes, |node| {
+            container::power_off(node);
+            Ok(())
+        })
+    })?;
     step("copy the nodes' files", || {
         for_all(&record.nodes, |node| keep(node, &dir))?;
         fs::copy(record::file(), dir.join("lab.json"))?;
@@ -42,7 +47,7 @@ pub fn restore(name: &str, wait: bool) -> Result<()> {
     }
     let present = Record::load()?;
     step("cut the power of all nodes", || for_all(&present.nodes, machines::detach))?;
-    let since = cluster::now()?;
+    let since = cluster::now();
     fs::remove_dir_all(paths::nodes())?;
     fs::copy(dir.join("lab.json"), record::file())?;
     fs::copy(dir.join("admin.conf"), paths::kubeconfig())?;

@@ -67,10 +67,7 @@ fn of(node: &Node, record: &Record, seen: &[cluster::ReadyNode]) -> NodeStatus {
 
 fn table(status: &Status) {
     println!("Kubernetes {}, etcd {}", status.kubernetes, status.etcd);
-    println!(
-        "{:<11}{:<15}{:<14}{:<7}{:<10}{:<12}{}",
-        "NODE", "ROLE", "ADDRESS", "POWER", "READY", "ETCD", "COMPONENTS"
-    );
+    println!("NODE       ROLE           ADDRESS       POWER  READY     ETCD        COMPONENTS");
     for node in &status.nodes {
         let role = if node.role == Role::ControlPlane { "control-plane" } else { "worker" };
         let word = |fact: Option<bool>, yes, no| fact.map_or("-", |fact| if fact { yes } else { no });

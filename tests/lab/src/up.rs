@@ -52,7 +52,7 @@ pub fn up(options: &UpOptions) -> Result<()> {
 }
 
 fn make_cluster(record: &Record, pki: &PkiOptions) -> Result<()> {
-    let since = cluster::now()?;
+    let since = cluster::now();
     let first = record.first_control_plane()?;
     step(&format!("kubeadm init on {}", first.name), || kubeadm::init(first, record, pki))?;
     fs::copy(first.root().join("etc/kubernetes/admin.conf"), paths::kubeconfig())
@@ -101,7 +101,7 @@ pub fn add_node(name: &str, role: Role) -> Result<Node> {
 pub fn join_new_node(name: &str, role: Role) -> Result<()> {
     let node = add_node(name, role)?;
     let record = Record::load()?;
-    let since = cluster::now()?;
+    let since = cluster::now();
     step(&format!("join {name} with the command that kubeadm prints"), || {
         kubeadm::join_by_printed_command(&node, &record)
     })?;
