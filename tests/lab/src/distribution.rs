@@ -28,11 +28,10 @@ impl Distribution {
 pub fn ensure(version: Option<&str>) -> Result<Distribution> {
     let cache = paths::cache()?;
     fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
-    let _lock = Lock::acquire(&cache.join("lock"))?;
-    let module = match version.map(|version| version.trim_start_matches('v')) {
-        Some(version) if version != Module::pinned()?.kubernetes => Module::derived(version, &cache)?,
-        _ => Module::pinned()?,
-    };
+    let pinned = Module::pinned()?;
+    let wanted = version.unwrap_or(&pinned.kubernetes).trim_start_matches('v').to_owned();
+    let _lock = Lock::acquire(&cache.join(format!("{wanted}.lock")))?;
+    let module = if wanted == pinned.kubernetes { pinned } else { Module::derived(&wanted, &cache)? };
     let distribution = Distribution {
         dir: cache.join(format!("{}-{}", module.kubernetes, module.etcd)),
         kubernetes: module.kubernetes.clone(),
@@ -58,7 +57,8 @@ fn build(module: &Module, distribution: &Distribution) -> Result<()> {
     if let Some(go_sum) = module.go_sum {
         fs::write(scratch.join("go.sum"), go_sum)?;
     }
-    let mut go = command("go", ["build", "-trimpath"]);
+    // A build that outlived the lab would write into the folder of the next one.
+    let mut go = command("setpriv", ["--pdeathsig", "TERM", "go", "build", "-trimpath"]);
     // Without checksums of our own the module file may be completed; with them it must be right as it is.
     go.arg(if module.go_sum.is_some() { "-mod=readonly" } else { "-mod=mod" });
     go.args(["-ldflags", &linker_flags(&module.kubernetes), "-o"]).arg(&bin);
