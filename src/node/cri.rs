@@ -115,18 +115,24 @@ impl Cri {
         Ok(all)
     }
 
-    /// True while a sandbox of this pod is ready.
+    /// UIDs of the static pods of a component that have a ready sandbox.
     ///
     /// # Errors
     /// The runtime does not answer.
-    pub async fn sandbox_ready(&self, pod_uid: &str) -> Result<bool, NodeError> {
+    pub async fn ready_pods(&self, component: Component) -> Result<Vec<String>, NodeError> {
         let filter = api::PodSandboxFilter {
-            label_selector: HashMap::from([(POD_UID.to_owned(), pod_uid.to_owned())]),
+            label_selector: HashMap::from([(NAMESPACE.to_owned(), "kube-system".to_owned())]),
             ..api::PodSandboxFilter::default()
         };
         let request = api::ListPodSandboxRequest { filter: Some(filter) };
         let answer = self.client.clone().list_pod_sandbox(request).await.map_err(|status| self.failed(&status))?;
-        Ok(answer.into_inner().items.iter().any(|sandbox| sandbox.state == api::PodSandboxState::SandboxReady as i32))
+        let name = format!("{}-", component.name());
+        let ready = |sandbox: &api::PodSandbox| sandbox.state == api::PodSandboxState::SandboxReady as i32;
+        let sandboxes = answer.into_inner().items.into_iter().filter(ready);
+        let pods = sandboxes.filter_map(|sandbox| sandbox.metadata);
+        // A static pod's UID is a hash without dashes; a pod of the same prefix made by anybody else has a UUID.
+        let pods = pods.filter(|pod| pod.name.starts_with(&name) && !pod.uid.contains('-'));
+        Ok(pods.map(|pod| pod.uid).collect())
     }
 
     /// Stops a container: the way out when the kubelet does not act on a manifest.

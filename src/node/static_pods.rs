@@ -1,4 +1,4 @@
-//! Restarts of static pods in under two seconds: the manifest goes out of the folder, and comes back changed when the kubelet has
+//! Restarts of static pods in about two seconds: the manifest goes out of the folder, and comes back changed when the kubelet has
 //! finished the old pod.
 
 use std::fs;
@@ -26,6 +26,8 @@ struct Limits {
     finish: Duration,
     /// For the same where it cannot be seen: measured, one second is enough.
     settle: Duration,
+    /// For the new sandbox, before the pod counts as refused; twice as long after each refusal.
+    patience: Duration,
     /// For the new container: the kubelet looks at a refused static pod again after 10 to 15 s.
     start: Duration,
 }
@@ -34,6 +36,7 @@ const LIMITS: Limits = Limits {
     stop: Duration::from_secs(60),
     finish: Duration::from_secs(5),
     settle: Duration::from_millis(1500),
+    patience: Duration::from_millis(1200),
     start: Duration::from_secs(90),
 };
 
@@ -70,11 +73,7 @@ impl<'a> StaticPods<'a> {
         let out = Out::take(self.layout, component)?;
         self.while_out(component, &before, stamp, while_away, edit).await?;
         out.put_in()?;
-        self.wait(self.limits.start, format!("{} has not started", component.name()), async || {
-            let running = self.cri.running(component).await?;
-            Ok(running.filter(|new| before.iter().all(|old| old.id != new.id)))
-        })
-        .await
+        self.started(component, &before, stamp).await
     }
 
     /// After a crash: whatever is only parked goes back in, the edited manifest if it was complete, else the original. To be
@@ -122,44 +121,86 @@ impl<'a> StaticPods<'a> {
         })
         .await?;
         let stopped = started.elapsed();
-        let (away, finished) = tokio::join!(while_away(), self.finished(before));
+        let (away, finished) = tokio::join!(while_away(), self.finished(component, before));
         finished?;
         away?;
         tracing::debug!(component = component.name(), ?stopped, finished = ?started.elapsed(), "static pod is out");
-        let parked = self.layout.parked(component);
-        let refuse = |problem| NodeError::Manifest { path: self.layout.on_node(&parked), problem };
-        let yaml = read(&parked)?;
-        let edited = edit(&yaml)
-            .and_then(|yaml| manifest::with_annotation(&yaml, manifest::RESTARTED_AT, stamp))
-            .map_err(refuse)?;
-        atomic::replace(&self.layout.parked_edited(component), edited.as_bytes(), atomic::SECRET)
+        self.write_edited(component, &self.layout.parked(component), stamp, edit)
     }
 
-    /// Waits until the kubelet has finished the pods of these containers. Until then it refuses a changed static pod of the same
-    /// name and looks again only 10 to 15 s later (`pkg/kubelet/pod_workers.go`, `allowPodStart`). The last thing that
-    /// `SyncTerminatedPod` does is to remove the pod's cgroup. The pod's folder says nothing: housekeeping may remove it earlier.
-    async fn finished(&self, before: &[ContainerState]) -> Result<(), NodeError> {
-        let mut uids: Vec<&str> = before.iter().map(|container| container.pod_uid.as_str()).collect();
-        uids.dedup();
-        // Where the cgroups are not mounted, only time is left: the kubelet sees the end of a container at its next relist, once
-        // a second.
+    /// Waits until the kubelet has finished the pods of these containers, as far as that can be seen: sandbox and cgroup gone.
+    ///
+    /// Until it has finished, it refuses a changed static pod of the same name and looks again only 10 to 15 s later
+    /// (`pkg/kubelet/pod_workers.go`, `allowPodStart`). Its pod worker waits for the next relist of containers, up to one second,
+    /// and then removes the cgroup (`SyncTerminatedPod`); but housekeeping may remove it a little earlier, so that the new pod
+    /// may still be refused: see [`Self::started`].
+    async fn finished(&self, component: Component, before: &[ContainerState]) -> Result<(), NodeError> {
+        // Where the cgroups are not mounted, only time is left.
         let blind = pod_cgroups(self.layout).is_empty();
         let settled = Instant::now() + if blind { self.limits.settle } else { Duration::ZERO };
-        let mut seen = 0;
         let done = self.wait(self.limits.finish, String::new(), async || {
             let cgroups = pod_cgroups(self.layout);
-            let mut left = Instant::now() < settled || uids.iter().any(|uid| has_cgroup(&cgroups, uid));
-            for uid in &uids {
-                left = left || self.cri.sandbox_ready(uid).await?;
-            }
-            // Seen twice: the pod worker has a few statements left after the cgroup is gone.
-            seen = if left { 0 } else { seen + 1 };
-            Ok((seen == 2).then_some(()))
+            let cgroup = before.iter().any(|container| has_cgroup(&cgroups, &container.pod_uid));
+            let waiting = cgroup || Instant::now() < settled || !self.cri.ready_pods(component).await?.is_empty();
+            Ok((!waiting).then_some(()))
         });
         match done.await {
             Err(NodeError::Timeout { .. }) => Ok(()),
             other => other,
         }
+    }
+
+    /// Waits for the new container. A pod that has no sandbox after a while was refused: the kubelet would come back to it after
+    /// 10 to 15 s, but looks at once at one with another UID, so the manifest gets another annotation.
+    async fn started(
+        &self,
+        component: Component,
+        before: &[ContainerState],
+        stamp: &str,
+    ) -> Result<ContainerState, NodeError> {
+        let end = Instant::now() + self.limits.start;
+        let mut patience = self.limits.patience;
+        let mut tried = Instant::now();
+        let mut attempt = 1;
+        self.wait(self.limits.start, format!("{} has not started", component.name()), async || {
+            let running = self.cri.running(component).await?;
+            let new = running.filter(|new| before.iter().all(|old| old.id != new.id));
+            let pause = tried + patience;
+            if new.is_none()
+                && Instant::now() >= pause
+                && pause < end
+                && self.cri.ready_pods(component).await?.is_empty()
+            {
+                attempt += 1;
+                tracing::debug!(component = component.name(), attempt, "static pod was refused");
+                self.restamp(component, &format!("{stamp} {attempt}"))?;
+                tried = Instant::now();
+                patience *= 2;
+            }
+            Ok(new)
+        })
+        .await
+    }
+
+    /// Gives the manifest in the folder another restart annotation.
+    fn restamp(&self, component: Component, stamp: &str) -> Result<(), NodeError> {
+        let place = self.layout.manifest(component);
+        self.write_edited(component, &place, stamp, |yaml| Ok(yaml.to_owned()))?;
+        atomic::rename(&self.layout.parked_edited(component), &place)
+    }
+
+    /// Writes the edited form of the manifest at `from` beside the parked one.
+    fn write_edited(
+        &self,
+        component: Component,
+        from: &Path,
+        stamp: &str,
+        edit: impl FnOnce(&str) -> Result<String, String>,
+    ) -> Result<(), NodeError> {
+        let refuse = |problem| NodeError::Manifest { path: self.layout.on_node(from), problem };
+        let yaml = fs::read_to_string(from).map_err(NodeError::io("read", from))?;
+        let edited = edit(&yaml).and_then(|yaml| manifest::with_annotation(&yaml, manifest::RESTARTED_AT, stamp));
+        atomic::replace(&self.layout.parked_edited(component), edited.map_err(refuse)?.as_bytes(), atomic::SECRET)
     }
 
     async fn wait<T>(
@@ -217,10 +258,6 @@ impl Drop for Out<'_> {
             tracing::error!(component = self.component.name(), %error, "the manifest could not be put back");
         }
     }
-}
-
-fn read(path: &Path) -> Result<String, NodeError> {
-    fs::read_to_string(path).map_err(NodeError::io("read", path))
 }
 
 fn folders(path: &Path) -> Vec<PathBuf> {

@@ -25,6 +25,9 @@ struct Played {
     /// How many questions an old container survives its manifest.
     lingers: usize,
     asked_since_gone: usize,
+    /// How many manifests the kubelet refuses: it does not come back to them.
+    refuses: usize,
+    refused: Option<String>,
     /// The kubelet does not act at all.
     deaf: bool,
     log: Vec<&'static str>,
@@ -85,7 +88,13 @@ impl Runtime {
                 played.running = None;
                 played.log.push("stopped");
             }
-        } else if !played.deaf && played.running.is_none() && manifest.is_some() {
+        } else if !played.deaf && played.running.is_none() && manifest.is_some() && manifest != played.refused {
+            if played.refuses > 0 {
+                played.refuses -= 1;
+                played.refused = manifest;
+                played.log.push("refused");
+                return api::ListContainersResponse::default();
+            }
             played.running = manifest;
             played.containers += 1;
             played.log.push("started");
@@ -101,9 +110,23 @@ impl Runtime {
         api::ListContainersResponse { containers: vec![container] }
     }
 
-    /// The kubelet finishes the pod after the container: here at the first question about its sandbox.
     fn sandboxes(&self) -> api::ListPodSandboxResponse {
-        api::ListPodSandboxResponse { items: Vec::new() }
+        let played = self.played.lock().unwrap();
+        let sandbox = |name: &str, uid: String| api::PodSandbox {
+            metadata: Some(api::PodSandboxMetadata {
+                name: name.to_owned(),
+                uid,
+                ..api::PodSandboxMetadata::default()
+            }),
+            state: api::PodSandboxState::SandboxReady as i32,
+            ..api::PodSandbox::default()
+        };
+        // Somebody else's pod, with a name that begins alike, is always there.
+        let mut items = vec![sandbox("kube-controller-manager-exporter", "12-ab".to_owned())];
+        if played.running.is_some() {
+            items.push(sandbox("kube-controller-manager-cp-1", format!("uid{}", played.containers)));
+        }
+        api::ListPodSandboxResponse { items }
     }
 
     fn note(&self, event: &'static str) {
@@ -153,6 +176,23 @@ async fn the_manifest_stays_out_while_the_pod_has_a_cgroup() {
     };
     node.static_pods().restart(KCM, "now", away, |yaml| Ok(yaml.to_owned())).await.unwrap();
     assert_eq!(runtime.log(), ["stopped", "started"]);
+}
+
+#[tokio::test]
+async fn a_refused_pod_is_offered_again_under_another_uid() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 0);
+    fs::remove_dir(&runtime.cgroup).unwrap();
+    runtime.played.lock().unwrap().refuses = 2;
+    let node = Node::open(fixture.root.path());
+    let mut pods = node.static_pods();
+    pods.limits.patience = ASK * 2;
+    let edit = |yaml: &str| manifest::with_kcm_signer(yaml, true);
+    pods.restart(KCM, "now", async || Ok(()), edit).await.unwrap();
+    assert_eq!(runtime.log(), ["stopped", "refused", "refused", "started"]);
+    let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
+    assert!(yaml.contains("restarted-at: now 3") && manifest::has_own_signer(&yaml).unwrap(), "{yaml}");
+    assert!(!left_over(&fixture));
 }
 
 #[tokio::test]
