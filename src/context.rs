@@ -155,6 +155,7 @@ pub fn build(global: &GlobalArgs) -> (Context, watch::Sender<Option<Signal>>) {
     (context, sender)
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one reading of the clock for a command")]
 /// The clock. Only a debug build can be told another time, because a PKI tool must have no public switch that moves it.
 fn now() -> Timestamp {
     #[cfg(debug_assertions)]

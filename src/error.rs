@@ -98,7 +98,6 @@ impl Error {
 
     /// An error of an adapter: its text is the whole sentence.
     #[must_use]
-    #[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
     pub fn from_display(error: impl std::fmt::Display) -> Self {
         Self::failed(error.to_string())
     }

@@ -3,6 +3,7 @@
 //! **Guarantees.** One operation at a time; every operation may be cut off at any point and is done again. What is reported was observed
 //! after the last operation. **No polling**: it wakes on a change of its object, of a watched folder, or while an endpoint does not yet
 //! answer as the files say it will.
+#![expect(clippy::disallowed_methods, reason = "the agent reads the clock and its own files")]
 
 mod changes;
 mod operations;

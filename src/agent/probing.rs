@@ -1,6 +1,7 @@
 //! Asking endpoints what they serve and whom they accept.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -79,11 +80,10 @@ impl Prober {
         let kept = authorities.kept();
         self.clients.retain(|ca, client| kept.contains(ca) && client.until > now);
         for ca in kept {
-            if !self.clients.contains_key(&ca) {
-                match issue(&ca, authorities, now) {
-                    Ok(client) => drop(self.clients.insert(ca, client)),
-                    Err(problem) => tracing::warn!(ca = ca.short(), %problem, "no probe certificate"),
-                }
+            let Entry::Vacant(slot) = self.clients.entry(ca) else { continue };
+            match issue(slot.key(), authorities, now) {
+                Ok(client) => drop(slot.insert(client)),
+                Err(problem) => tracing::warn!(ca = slot.key().short(), %problem, "no probe certificate"),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The objects of group `pki.certctl.dev/v1alpha1`: intent in the spec, observations in the status.
 
+#[expect(unreachable_pub, reason = "kube's derive makes a helper type inside a function")]
 mod cluster_pki;
 mod node_pki;
 

@@ -8,9 +8,9 @@ use super::error::ClusterError;
 use crate::api::{CLUSTER_PKI, ClusterPKI, ClusterPkiSpec, ClusterPkiStatus, NodePKI, NodePkiSpec, NodePkiStatus};
 
 /// Field manager of everything the driver writes.
-pub const DRIVER: &str = "certctl";
+pub(super) const DRIVER: &str = "certctl";
 /// Field manager of the agents.
-pub const AGENT: &str = "certctl-agent";
+pub(super) const AGENT: &str = "certctl-agent";
 
 impl Cluster {
     /// The API of NodePKIs, for a watch of one's own.

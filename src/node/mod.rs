@@ -1,4 +1,5 @@
 //! ADAPTER: one machine's certificate files, container runtime and systemd, all below a root that tests can set.
+#![expect(clippy::disallowed_methods, reason = "the one module that works on files of the node")]
 
 mod apply;
 mod atomic;

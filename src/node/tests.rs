@@ -33,13 +33,13 @@ fn a_stock_node_is_read_whole() {
     let fixture = Fixture::new();
     let reading = read_disk(&fixture.layout, &[]);
     let (state, ca) = (&reading.state, fixture.ca_id());
-    assert_eq!(state.ca_bundle, [ca.clone()]);
+    assert_eq!(state.ca_bundle, std::slice::from_ref(&ca));
     assert_eq!(state.ca_key.as_ref(), Some(&ca));
     assert_eq!(state.kubelet_client.as_ref(), Some(&ca));
     assert_eq!(state.leaves.len(), 2);
     assert!(state.leaves.values().all(|leaf| leaf.issuer.as_ref() == Some(&ca) && leaf.vouched_by.is_empty()));
     assert_eq!(state.confs.len(), 4);
-    assert_eq!(state.confs[&Conf::Admin].trust, [ca.clone()]);
+    assert_eq!(state.confs[&Conf::Admin].trust, std::slice::from_ref(&ca));
     assert_eq!(state.confs[&Conf::Kubelet].issuer, None);
     assert!(state.kept.is_empty() && state.signer_file.is_none() && !state.own_signer);
     // 10 under pki, 3 confs with client and CA, kubelet.conf with CA only, the kubelet's client certificate.

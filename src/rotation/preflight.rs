@@ -7,7 +7,7 @@ use crate::plan::Verdict;
 use super::inventory::{Goal, Inventory, NodeView, verdict};
 
 /// Largest difference between a node's clock and the driver's, in seconds.
-pub const MAX_CLOCK_SKEW: i64 = 60;
+pub(super) const MAX_CLOCK_SKEW: i64 = 60;
 
 /// One reason not to begin, with its remedy.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

@@ -7,7 +7,7 @@ use super::inventory::{Goal, Inventory, NodeView, verdict};
 use super::phase::Phase;
 
 /// One observation that a phase still lacks, in words, with the object's name first.
-pub type Missing = String;
+pub(super) type Missing = String;
 
 /// The furthest phase whose conditions, and those of every phase before it, are observed.
 ///

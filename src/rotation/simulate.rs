@@ -10,11 +10,14 @@ use super::planner::{Next, Step, next};
 /// Steps that a plan may take before it is called endless.
 const LIMIT: usize = 100_000;
 
+/// The steps of every phase, in order.
+pub type Plan = Vec<(Phase, Vec<Step>)>;
+
 /// The whole way to the goal, phase by phase, as a healthy cluster would take it.
 ///
 /// # Errors
 /// The observations that a phase waits for and that no step brings about.
-pub fn whole_plan(inventory: &Inventory, goal: &Goal) -> Result<Vec<(Phase, Vec<Step>)>, (Phase, Vec<String>)> {
+pub fn whole_plan(inventory: &Inventory, goal: &Goal) -> Result<Plan, (Phase, Vec<String>)> {
     let mut world = inventory.clone();
     let mut goal = Goal { pause_before: None, ..goal.clone() };
     let mut plan = Vec::new();

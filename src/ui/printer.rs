@@ -68,7 +68,7 @@ impl Ui {
         let colour = match options.colour {
             ColourChoice::Always => true,
             ColourChoice::Never => false,
-            ColourChoice::Auto => wants_colour(terminal, |name| std::env::var(name).ok()),
+            ColourChoice::Auto => wants_colour(terminal, variable),
         };
         // One decision for all three libraries that would each make their own (clap is done by now).
         anstream::ColorChoice::write_global(if colour { anstream::ColorChoice::Always } else { anstream::ColorChoice::Never });
@@ -147,7 +147,7 @@ impl Ui {
     /// Marks that the terminal's character set can show.
     #[must_use]
     pub fn marks(&self) -> Marks {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         // POSIX order of precedence (locale(7)).
         let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default();
         let locale = locale.to_ascii_lowercase();
@@ -158,6 +158,11 @@ impl Ui {
         // Nobody is left to tell when stderr is closed.
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "colour and character set are settled by the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// The rules of no-color.org and bixense.com/clicolors: an empty variable counts as not set.

@@ -1,4 +1,5 @@
 //! Certificates of files given by name: a kubeconfig or PEM.
+#![expect(clippy::disallowed_methods, reason = "it reads the files named on the command line")]
 
 use std::path::{Path, PathBuf};
 

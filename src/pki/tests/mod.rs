@@ -1,5 +1,4 @@
 //! Tests of the whole module, with the `openssl` command as referee: it must be installed.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod authority;
 mod certificate;
