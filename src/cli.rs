@@ -1,7 +1,7 @@
 //! The command line: global flags, the list of commands, and the one table that dispatches them.
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
 use crate::commands::{
@@ -75,9 +75,11 @@ pub fn run(context: &Context, signals: watch::Sender<Option<Signal>>, command: C
     let runtime = builder.enable_all().build().map_err(|e| Error::failed(format!("cannot start the runtime: {e}")))?;
     crate::ui::start_log(context.global.verbose);
     let outcome = runtime.block_on(async {
+        // Before anything begins: a signal must never find the default handler once work is under way.
+        let stop = StopSignal::listen(signals).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
         tokio::select! {
             outcome = dispatch(context, command) => outcome,
-            signal = stop_signal(context, signals) => Err(signal.unwrap_or_else(Error::from)),
+            error = stop.wait(context) => Err(error),
         }
     });
     // A thread that still waits for an answer on stdin must not hold up the exit.
@@ -100,20 +102,33 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
     }
 }
 
-/// Ends when the command is to be dropped: at the first signal, or at the second when the command took over the first.
-async fn stop_signal(context: &Context, sender: watch::Sender<Option<Signal>>) -> std::io::Result<Error> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    loop {
-        let received = tokio::select! {
-            _ = interrupt.recv() => Signal::Interrupt,
-            _ = terminate.recv() => Signal::Terminate,
-        };
-        let first = sender.send_replace(Some(received)).is_none();
-        if !(first && context.interrupt.is_taken_over()) {
-            return Ok(Error::new(received.kind(), "interrupted"));
+/// SIGINT and SIGTERM, and who wants to hear of them.
+struct StopSignal {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    sender: watch::Sender<Option<Signal>>,
+}
+
+impl StopSignal {
+    fn listen(sender: watch::Sender<Option<Signal>>) -> std::io::Result<Self> {
+        let interrupt = unix::signal(SignalKind::interrupt())?;
+        let terminate = unix::signal(SignalKind::terminate())?;
+        Ok(Self { interrupt, terminate, sender })
+    }
+
+    /// Ends when the command is to be dropped: at the first signal, or at the second when the command took over the first.
+    async fn wait(mut self, context: &Context) -> Error {
+        loop {
+            let received = tokio::select! {
+                _ = self.interrupt.recv() => Signal::Interrupt,
+                _ = self.terminate.recv() => Signal::Terminate,
+            };
+            let first = self.sender.send_replace(Some(received)).is_none();
+            if !(first && context.interrupt.is_taken_over()) {
+                return Error::new(received.kind(), "interrupted");
+            }
+            context.ui.note("stopping at the next safe moment; once more to leave at once");
         }
-        context.ui.note("stopping at the next safe moment; once more to leave at once");
     }
 }
 

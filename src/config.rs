@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use duration::{Lifetime, parse_duration};
+pub use duration::{Lifetime, Timeout, parse_duration, parse_timeout};
 pub use error::ConfigError;
 pub use limit::{MaxUnavailable, Waiver};
 
@@ -72,9 +72,9 @@ pub struct Config {
     /// Lifetime of the leaves; default: each as long as the one it replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaf_validity: Option<Lifetime>,
-    /// How long one gate may take before the command ends with code 124; the rotation can be taken up again.
+    /// How long one gate may take before the command ends with code 124; `0`: for ever. The rotation can be taken up again.
     #[serde(default = "default_timeout")]
-    pub timeout: Lifetime,
+    pub timeout: Timeout,
     /// How many nodes may be changed at a time, as a number or as a percentage of the nodes.
     #[serde(default)]
     pub max_unavailable: MaxUnavailable,
@@ -93,8 +93,8 @@ fn cluster_only() -> Vec<Authority> {
     vec![Authority::Cluster]
 }
 
-fn default_timeout() -> Lifetime {
-    Lifetime::new(DEFAULT_TIMEOUT)
+fn default_timeout() -> Timeout {
+    Timeout::new(DEFAULT_TIMEOUT)
 }
 
 impl Default for Config {

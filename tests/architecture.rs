@@ -19,8 +19,8 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("ui", &["pki", "plan", "rotation"]),
     ("engine", &["pki", "plan", "rotation", "api", "config", "node", "cluster", "probe"]),
     ("agent", &["pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "engine", "error"]),
-    ("error", &["ui"]),
-    ("context", &["ui", "error", "config"]),
+    ("error", &["cluster", "ui"]),
+    ("context", &["cluster", "ui", "error", "config"]),
     (
         "commands",
         &[

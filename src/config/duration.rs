@@ -14,10 +14,6 @@ use serde::{Deserialize, Serialize};
 pub struct Lifetime(SignedDuration);
 
 impl Lifetime {
-    pub(super) const fn new(duration: SignedDuration) -> Self {
-        Self(duration)
-    }
-
     /// The length.
     #[must_use]
     pub const fn get(self) -> SignedDuration {
@@ -51,6 +47,46 @@ impl fmt::Display for Lifetime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#}", self.0)
     }
+}
+
+/// How long to wait; zero (`0`) means for ever, as in kubectl.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct Timeout(SignedDuration);
+
+impl Timeout {
+    pub(super) const fn new(duration: SignedDuration) -> Self {
+        Self(duration)
+    }
+
+    /// The longest wait; zero for ever.
+    #[must_use]
+    pub const fn get(self) -> SignedDuration {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Timeout {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        parse_timeout(&text).map(Self)
+    }
+}
+
+impl From<Timeout> for String {
+    fn from(timeout: Timeout) -> Self {
+        if timeout.0.is_zero() { "0".into() } else { Lifetime(timeout.0).to_string() }
+    }
+}
+
+/// Reads how long to wait: a duration as in [`parse_duration`], or `0` for ever.
+///
+/// # Errors
+/// As [`parse_duration`].
+pub fn parse_timeout(text: &str) -> Result<SignedDuration, String> {
+    if matches!(text, "0" | "0s") { Ok(SignedDuration::ZERO) } else { parse_duration(text) }
 }
 
 /// Reads a positive duration. A year is 365 days, as in kubeadm's constants (`cmd/kubeadm/app/constants/constants.go`), a day
@@ -88,6 +124,13 @@ mod tests {
             let error = parse_duration(text).unwrap_err();
             assert!(error.starts_with(&format!("`{text}` is not a duration")), "{error}");
         }
+    }
+
+    #[test]
+    fn only_a_timeout_may_be_zero() {
+        assert_eq!(parse_timeout("0"), Ok(SignedDuration::ZERO));
+        assert_eq!(String::from(Timeout(SignedDuration::ZERO)), "0");
+        assert!(parse_duration("0s").is_err() && parse_timeout("-1s").is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! How much may be out of service, and what may be left behind.
 
+use std::str::FromStr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -50,16 +52,24 @@ impl Serialize for MaxUnavailable {
 
 impl<'de> Deserialize<'de> for MaxUnavailable {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = |found: String| {
-            serde::de::Error::custom(format!("`{found}` is neither a number of nodes (from 1) nor a percentage (1% to 100%)"))
+        let text = match Either::deserialize(deserializer)? {
+            Either::Number(count) => count.to_string(),
+            Either::Text(text) => text,
         };
-        match Either::deserialize(deserializer)? {
-            Either::Number(0) => Err(wrong("0".into())),
-            Either::Number(count) => Ok(Self::Nodes(count)),
-            Either::Text(text) => match text.strip_suffix('%').map(str::parse) {
-                Some(Ok(percent @ 1..=100)) => Ok(Self::Percent(percent)),
-                _ => Err(wrong(text)),
-            },
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for MaxUnavailable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("`{text}` is neither a number of nodes (from 1) nor a percentage (1% to 100%)");
+        let number = |digits: &str| digits.parse::<u32>().map_err(|_| wrong());
+        match text.strip_suffix('%').map(number).transpose()? {
+            Some(percent @ 1..=100) => Ok(Self::Percent(percent)),
+            Some(_) => Err(wrong()),
+            None => number(text).and_then(|count| if count == 0 { Err(wrong()) } else { Ok(Self::Nodes(count)) }),
         }
     }
 }
@@ -80,7 +90,7 @@ impl Waiver {
     }
 }
 
-impl std::str::FromStr for Waiver {
+impl FromStr for Waiver {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {

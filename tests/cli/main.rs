@@ -5,3 +5,4 @@ mod config;
 mod frame;
 mod harness;
 mod inspect;
+mod signals;
