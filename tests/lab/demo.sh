@@ -1,0 +1,274 @@
+#!/usr/bin/env bash
+# The demo: a real cluster, two CA rotations under load, and whether the cluster is as good as new afterwards.
+# Ends with a line of totals; exit code 1 when anything was not as it must be. The cluster is taken down in any case.
+# usage: make demo   (environment: PROFILE=dev for a quicker build, RATE=300 requests a second)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/certctl/target}
+profile=${PROFILE:-release}
+rate=${RATE:-300}
+least_requests=20000 least_rate=180
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+image=certctl:$version
+image_file=$CARGO_TARGET_DIR/certctl-image.tar
+certctl_program=$CARGO_TARGET_DIR/${profile/#dev/debug}/certctl
+lab_program=$CARGO_TARGET_DIR/debug/lab
+
+work=$(mktemp -d)
+prober=
+passed=0 failed=0
+complete=no
+
+lab() { "$lab_program" "$@"; }
+certctl() { lab run -- "$certctl_program" "$@"; }
+kubectl() { lab run -- kubectl --request-timeout=20s "$@"; }
+say() { printf '\n%6d s  %s\n' "$SECONDS" "$*"; }
+shown() { printf '          $ %s\n' "$*"; }
+
+# Whatever happened, the machine is left as it was.
+finish() {
+    local code=$?
+    trap - EXIT
+    if [ -n "$prober" ]; then kill "$prober" 2>/dev/null || true; fi
+    say "lab down"
+    [ ! -x "$lab_program" ] || lab down || code=1
+    rm -rf "$work"
+    [ "$complete" = yes ] || { echo "the demo ended before its end"; failed=$((failed + 1)); }
+    printf '\ndemo: %d checks ok, %d FAILED, %d s\n' "$passed" "$failed" "$SECONDS"
+    [ "$failed" -eq 0 ] || code=1
+    exit "$code"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# check WHAT COMMAND…: prints ok or FAILED, and what the command said when it failed.
+check() {
+    local what=$1 begun=$SECONDS
+    shift
+    # Not as the condition of an `if`, where bash goes on after an error. Words of a success nobody wants to read.
+    set +e
+    (set -e; "$@") >"$work/said" 2>&1 </dev/null
+    local code=$?
+    set -e
+    if [ "$code" -eq 0 ]; then
+        passed=$((passed + 1))
+        printf '          ok      %s (%d s)\n' "$what" $((SECONDS - begun))
+    else
+        failed=$((failed + 1))
+        printf '          FAILED  %s (%d s)\n' "$what" $((SECONDS - begun))
+        tail -n 15 "$work/said" | sed 's/^/                  /'
+    fi
+}
+
+control_planes() { lab status -o json | jq -r '.nodes[] | select(.role == "control-plane") | "\(.name) \(.ip)"'; }
+
+# ---- the prober and the restart counter
+
+requests() { lab probe --summarise "$1" -o json 2>/dev/null | jq .requests || echo 0; }
+
+start_watching() {
+    report=$work/report-$1
+    lab restarts start
+    lab probe --report "$report" --rate "$rate" &
+    prober=$!
+    # A healthy stretch before anything happens, so that the figures have something to be compared with.
+    sleep 15
+}
+
+stop_watching() {
+    local begun=$SECONDS
+    while [ $((SECONDS - begun)) -lt 15 ] || { [ "$(requests "$report")" -lt "$1" ] && [ $((SECONDS - begun)) -lt 180 ]; }; do
+        sleep 1
+    done
+    kill -INT "$prober"
+    wait "$prober" || true
+    prober=
+    lab restarts stop -o json >"$report.restarts"
+}
+
+no_request_failed() {
+    lab probe --summarise "$report" -o json >"$report.json" || true
+    jq -e --argjson least "$1" '.failed == 0 and .requests >= $least' "$report.json" >/dev/null ||
+        { lab probe --summarise "$report"; return 1; }
+}
+rate_held() {
+    jq -r '"\(.per_second) in a second, \(.fewest_in_a_second) in the second with fewest, \(.lost) never sent"' "$report.json"
+    jq -e --argjson least "$least_rate" '.per_second >= $least' "$report.json" >/dev/null
+}
+# restarts_at_most COMPONENT N: on each node.
+restarts_at_most() {
+    jq -r --arg c "$1" '.rows[] | select(.component == $c) | "\(.node) \(.restarts)"' "$report.restarts"
+    jq -e --arg c "$1" --argjson most "$2" \
+        '[.rows[] | select(.component == $c)] | length > 0 and all(.restarts <= $most)' "$report.restarts" >/dev/null
+}
+
+check_figures() {
+    check "no API request failed, of $(requests "$report") (at least $1)" no_request_failed "$1"
+    check "at least $least_rate API requests a second" rate_held
+    local limit
+    for limit in kube-apiserver=0 etcd=0 kube-scheduler=1 kube-controller-manager=3 kubelet=1 "other pods=0"; do
+        check "restarts of ${limit%=*}: at most ${limit#*=} on each node" restarts_at_most "${limit%=*}" "${limit#*=}"
+    done
+}
+
+# ---- what a rotation is judged by
+
+completed() {
+    certctl status -o json >"$work/status"
+    cat "$work/status"
+    jq -e --argjson version "$1" \
+        '.status == "True" and .reason == "CARotationCompleted" and .caVersion == $version' "$work/status" >/dev/null
+}
+
+# Over every entrance: each API server and the balancer. Its own CA is all that the old kubeconfig trusts, so a 401 also
+# shows that the connection was accepted.
+refused_everywhere() {
+    local server answer
+    for server in $(control_planes | sed 's|.* \(.*\)|https://\1:6443|') \
+        "$(kubectl config view -o 'jsonpath={.clusters[0].cluster.server}')"; do
+        if answer=$(kubectl --kubeconfig "$1" --server "$server" get --raw /api/v1/namespaces 2>&1); then
+            echo "$server let it in"; return 1
+        fi
+        echo "$server: $answer"
+        [[ $answer == *Unauthorized* ]] || return 1
+    done
+}
+
+works_everywhere() {
+    kubectl get namespaces
+    local server name ip
+    for server in $(control_planes | sed 's|.* \(.*\)|https://\1:6443|'); do
+        kubectl --server "$server" get --raw /api/v1/namespaces/kube-system
+    done
+    while read -r name ip; do
+        lab exec "$name" -- kubectl --request-timeout=20s get namespaces </dev/null
+    done < <(control_planes)
+}
+
+# What kubeadm says of a node's certificates, without the times.
+expiration() {
+    lab exec "$1" -- kubeadm certs check-expiration -o json </dev/null 2>/dev/null
+}
+expiration_facts() {
+    jq -S '[(.certificates[], .certificateAuthorities[]) | {name, missing, externallyManaged}]'
+}
+clean_expiration() {
+    expiration "$1" >"$work/expiration"
+    jq -e --arg now "$(date -u +%FT%TZ)" \
+        '[.certificates[], .certificateAuthorities[] | select(.missing != true) | .expirationDate > $now] | all' "$work/expiration"
+    # The same files as kubeadm made, none missing and none taken for an external CA's.
+    diff <(expiration_facts <"$work/expiration") "$work/expiration-before-$1"
+}
+
+logs_work() {
+    local pod
+    for pod in $(kubectl -n lab get pods -l app=logger -o name); do
+        [ -n "$(kubectl -n lab logs "$pod" --tail=1)" ] || { echo "$pod: no log"; return 1; }
+    done
+}
+exec_works() {
+    local pod
+    for pod in $(kubectl -n lab get pods -l app=logger -o name); do
+        [ "$(kubectl -n lab exec "$pod" -- echo inside)" = inside ] || { echo "$pod: no exec"; return 1; }
+    done
+}
+
+join() {
+    lab "$1" "$2"
+    # No registry: an image comes by hand.
+    lab load-image "$image_file"
+}
+agents_run() { kubectl -n certctl-system rollout status daemonset/certctl-agent --timeout=180s --request-timeout=0; }
+
+# The lab has control groups of version 1 and an old containerd, of which kubeadm complains on every cluster.
+upgrade_without_complaint() {
+    local code=0
+    lab exec "$1" -- kubeadm upgrade node --dry-run --ignore-preflight-errors=SystemVerification \
+        >"$work/upgrade" 2>&1 || code=$?
+    grep -E '\[(WARNING|ERROR) |^error:' "$work/upgrade" | grep -vE 'SystemVerification|ContainerRuntimeVersion' &&
+        code=1
+    return "$code"
+}
+
+rotate() {
+    local version=$1
+    shown certctl rotate-ca --config certctl.yaml --yes
+    check "certctl rotate-ca ends with exit code 0" rotate_shown
+    shown certctl status
+    certctl status || true
+    check "status: True, reason: CARotationCompleted, CAVersion $version" completed "$version"
+}
+# Its progress goes to the terminal while it works.
+exec 3>&1
+rotate_shown() {
+    certctl rotate-ca --config "$work/certctl.yaml" --yes 2>&1 | while IFS= read -r line; do echo "$line" >&3; done
+}
+
+# ---- the demo
+
+say "build certctl, its image ($profile), and the lab"
+make --no-print-directory image PROFILE="$profile" IMAGE="$image" IMAGE_FILE="$image_file"
+cargo build --quiet --locked -p certctl-lab
+
+say "lab up: a kubeadm cluster of 3 control-plane nodes and 2 workers"
+lab up
+lab load-image "$image_file"
+lab deploy-clients
+lab status
+while read -r name ip; do expiration "$name" | expiration_facts >"$work/expiration-before-$name"; done < <(control_planes)
+cp "$(lab kubeconfig)" "$work/kubeconfig-1"
+cat >"$work/certctl.yaml" <<'CONFIG'
+apiVersion: certctl.dev/v1alpha1
+kind: Config
+authorities: [cluster]
+CONFIG
+
+say "install: CRDs, access rules, an agent on every node"
+shown certctl install
+check "certctl install" certctl install --image "$image"
+shown certctl inspect
+certctl inspect || failed=$((failed + 1))
+
+say "what a rotation would do"
+shown certctl rotate-ca --dry-run
+certctl rotate-ca --config "$work/certctl.yaml" --dry-run >"$work/plan" || failed=$((failed + 1))
+head -n 40 "$work/plan"
+
+say "rotate the cluster CA, 1 to 2, while the prober sends $rate requests a second"
+start_watching 1
+rotate 2
+stop_watching "$least_requests"
+say "what the prober saw"
+lab probe --summarise "$report" || true
+say "what was started again"
+lab restarts show
+check_figures "$least_requests"
+
+say "is the cluster as good as new?"
+check "the old admin kubeconfig is refused (401) by every API server and by the balancer" refused_everywhere "$work/kubeconfig-1"
+check "the new admin kubeconfigs work, at every API server" works_everywhere
+while read -r name ip; do
+    check "kubeadm certs check-expiration on $name is clean" clean_expiration "$name"
+done < <(control_planes)
+check "a new worker joins" join join-worker w-3
+check "a new control-plane node joins" join join-control-plane cp-4
+check "agents run on the new nodes too" agents_run
+for name in cp-1 cp-4 w-1 w-3; do
+    check "kubeadm upgrade node --dry-run on $name has no complaint" upgrade_without_complaint "$name"
+done
+check "kubectl logs works on every node" logs_work
+check "kubectl exec works on every node" exec_works
+
+say "and again: 2 to 3, now with 4 control-plane nodes and 3 workers"
+cp "$(lab kubeconfig)" "$work/kubeconfig-2"
+start_watching 2
+rotate 3
+stop_watching 0
+lab probe --summarise "$report" | tail -n 1 || true
+lab restarts show | tail -n 1
+check_figures 0
+check "the kubeconfig of CA 2 is refused (401) everywhere" refused_everywhere "$work/kubeconfig-2"
+check "the new admin kubeconfigs work, at every API server" works_everywhere
+complete=yes
