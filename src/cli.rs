@@ -4,9 +4,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
-use crate::commands::{
-    agent_cmd, completion, config, generate, inspect, install, rotate_ca, status, version,
-};
+use crate::commands::{agent_cmd, completion, config, generate, inspect, install, rotate_ca, status, version};
 use crate::context::{Context, GlobalArgs, Signal, called_as_plugin};
 use crate::error::Error;
 

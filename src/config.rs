@@ -198,7 +198,10 @@ mod tests {
     #[test]
     fn a_field_like_no_other_gets_the_list() {
         let error = parse("zzz: 1\n").unwrap_err();
-        assert!(error.starts_with("certctl.yaml:3:1: unknown field `zzz`; valid are apiVersion, kind, cluster,"), "{error}");
+        assert!(
+            error.starts_with("certctl.yaml:3:1: unknown field `zzz`; valid are apiVersion, kind, cluster,"),
+            "{error}"
+        );
     }
 
     #[test]

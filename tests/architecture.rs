@@ -24,7 +24,8 @@ const LAYERS: [(&str, &[&str]); 15] = [
     (
         "commands",
         &[
-            "pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "engine", "agent", "ui", "error", "context",
+            "pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "engine", "agent", "ui", "error",
+            "context",
         ],
     ),
     ("cli", &["commands", "context", "error", "ui", "config"]),
@@ -35,8 +36,19 @@ const PURE: [&str; 3] = ["pki", "plan", "rotation"];
 
 /// What a pure module may not mention. Entropy is the one allowed impurity.
 const IMPURE: [&str; 13] = [
-    "std::fs", "std::env", "std::net::Tcp", "ToSocketAddrs", "std::process", "std::io::std", "tokio", "SystemTime::now", "Instant::now",
-    "Timestamp::now", "Zoned::now", "println!", "kube::",
+    "std::fs",
+    "std::env",
+    "std::net::Tcp",
+    "ToSocketAddrs",
+    "std::process",
+    "std::io::std",
+    "tokio",
+    "SystemTime::now",
+    "Instant::now",
+    "Timestamp::now",
+    "Zoned::now",
+    "println!",
+    "kube::",
 ];
 
 /// Longest file, tests not counted.
@@ -50,7 +62,8 @@ struct Source {
 
 #[test]
 fn imports_only_go_down() -> io::Result<()> {
-    let wrong: Vec<String> = sources()?.iter().flat_map(|file| wrong_imports(&file.module, &file.text, &file.path)).collect();
+    let wrong: Vec<String> =
+        sources()?.iter().flat_map(|file| wrong_imports(&file.module, &file.text, &file.path)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
@@ -58,7 +71,8 @@ fn imports_only_go_down() -> io::Result<()> {
 #[test]
 fn the_domain_is_pure() -> io::Result<()> {
     let domain = |file: &&Source| PURE.contains(&file.module.as_str());
-    let wrong: Vec<String> = sources()?.iter().filter(domain).flat_map(|file| impurities(&file.text, &file.path)).collect();
+    let wrong: Vec<String> =
+        sources()?.iter().filter(domain).flat_map(|file| impurities(&file.text, &file.path)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
@@ -157,7 +171,10 @@ fn wrong_imports(module: &str, text: &str, path: &Path) -> Vec<String> {
         .map(|name| format!("{}: {module} may not import {name}", path.display()))
         .collect();
     if code.contains("super::super::") {
-        wrong.push(format!("{}: write crate:: instead of super::super::, so that the layer can be seen", path.display()));
+        wrong.push(format!(
+            "{}: write crate:: instead of super::super::, so that the layer can be seen",
+            path.display()
+        ));
     }
     wrong
 }

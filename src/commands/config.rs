@@ -49,7 +49,9 @@ pub(crate) fn run(context: &Context, args: &ConfigArgs) -> Result<(), Error> {
 fn view(context: &Context, config: &Config) -> Result<(), Error> {
     let text = match context.format_or(Format::Yaml) {
         Format::Json => serde_json::to_string_pretty(config).map_err(std::io::Error::from)? + "\n",
-        Format::Table | Format::Wide | Format::Yaml => serde_saphyr::to_string(config).map_err(std::io::Error::other)?,
+        Format::Table | Format::Wide | Format::Yaml => {
+            serde_saphyr::to_string(config).map_err(std::io::Error::other)?
+        }
     };
     Ok(context.ui.data(&text)?)
 }

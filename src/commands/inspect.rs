@@ -9,8 +9,8 @@ use crate::cluster::{Access, Cluster};
 use crate::context::Context;
 use crate::error::Error;
 use crate::node::{Layout, read_disk};
-use crate::ui::inspect::{InspectReport, InspectRow, rows_of};
 use crate::ui::Format;
+use crate::ui::inspect::{InspectReport, InspectRow, rows_of};
 
 /// Arguments of `certctl inspect`.
 #[derive(Debug, clap::Args)]
@@ -88,7 +88,9 @@ async fn cluster_rows(context: &Context, args: &InspectArgs) -> Result<Vec<Inspe
             None => context.ui.warn(&format!("node {name}: its agent has not reported yet")),
         }
     }
-    if let Some(missing) = args.nodes.iter().find(|name| !nodes.iter().any(|node| node.metadata.name.as_ref() == Some(*name))) {
+    if let Some(missing) =
+        args.nodes.iter().find(|name| !nodes.iter().any(|node| node.metadata.name.as_ref() == Some(*name)))
+    {
         return Err(Error::failed(format!("node {missing} has no agent that reports")).hint("see `certctl status`"));
     }
     Ok(rows)

@@ -23,7 +23,8 @@ impl View for Version {
     const KIND: &'static str = "Version";
 
     fn table(&self, wide: bool) -> Table {
-        let mut table = Table::new(if wide { &["VERSION", "PLATFORM", "CRYPTO", "RUST"] } else { &["VERSION", "PLATFORM"] });
+        let mut table =
+            Table::new(if wide { &["VERSION", "PLATFORM", "CRYPTO", "RUST"] } else { &["VERSION", "PLATFORM"] });
         let cells = [self.version, &self.platform, self.crypto_library, self.minimum_rust_version];
         table.row(cells.into_iter().take(if wide { 4 } else { 2 }).map(str::to_owned));
         table

@@ -172,7 +172,12 @@ impl View for InspectReport {
 
     fn text(&self, wide: bool) -> String {
         let authorities = self.part("CERTIFICATE AUTHORITY", wide, is_authority);
-        [self.table(wide), authorities].iter().filter(|part| !part.is_empty()).map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        [self.table(wide), authorities]
+            .iter()
+            .filter(|part| !part.is_empty())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 

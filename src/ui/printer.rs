@@ -71,7 +71,11 @@ impl Ui {
             ColourChoice::Auto => wants_colour(terminal, variable),
         };
         // One decision for all three libraries that would each make their own (clap is done by now).
-        anstream::ColorChoice::write_global(if colour { anstream::ColorChoice::Always } else { anstream::ColorChoice::Never });
+        anstream::ColorChoice::write_global(if colour {
+            anstream::ColorChoice::Always
+        } else {
+            anstream::ColorChoice::Never
+        });
         Self { colour, terminal, options }
     }
 

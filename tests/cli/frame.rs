@@ -49,7 +49,9 @@ fn every_shell_has_a_completion_script() -> io::Result<()> {
 fn a_reader_that_goes_away_is_no_failure() -> io::Result<()> {
     let certctl = env!("CARGO_BIN_EXE_certctl");
     // `true` reads nothing; the script is longer than a pipe holds only in sum, so the loop makes the pipe break for sure.
-    let script = format!("set -o pipefail; {{ for i in 1 2 3 4 5 6 7 8 9; do {certctl} completion bash || exit 9; done; }} | true");
+    let script = format!(
+        "set -o pipefail; {{ for i in 1 2 3 4 5 6 7 8 9; do {certctl} completion bash || exit 9; done; }} | true"
+    );
     let output = std::process::Command::new("bash").args(["-c", &script]).output()?;
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
     Ok(())

@@ -53,7 +53,8 @@ impl Sandbox {
             .current_dir(self.folder.path())
             .output()?;
         // A path of this run would make every snapshot different.
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&self.folder.path().display().to_string(), "DIR");
+        let text =
+            |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&self.folder.path().display().to_string(), "DIR");
         Ok(Run { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
     }
 }

@@ -29,7 +29,13 @@ fn node(sandbox: &Sandbox) -> Outcome {
     let ca = authority()?;
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
     let now: Timestamp = NOW.parse()?;
-    let leaf = ca.issue_client("kube-apiserver-kubelet-client", &["kubeadm:cluster-admins".to_owned()], key.spki_der(), DAY, now)?;
+    let leaf = ca.issue_client(
+        "kube-apiserver-kubelet-client",
+        &["kubeadm:cluster-admins".to_owned()],
+        key.spki_der(),
+        DAY,
+        now,
+    )?;
     sandbox.write("etc/kubernetes/pki/ca.crt", ca.certificate().to_pem())?;
     sandbox.write("etc/kubernetes/pki/apiserver-kubelet-client.crt", leaf.to_pem())?;
     sandbox.write("etc/kubernetes/pki/apiserver-kubelet-client.key", key.to_pem().as_bytes())?;
@@ -56,7 +62,8 @@ fn a_nodes_files_are_shown_as_kubeadm_shows_them() -> Outcome {
 fn one_broken_file_hides_nothing_else() -> Outcome {
     let sandbox = Sandbox::new()?;
     node(&sandbox)?;
-    sandbox.write("etc/kubernetes/pki/apiserver.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")?;
+    sandbox
+        .write("etc/kubernetes/pki/apiserver.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")?;
     let run = sandbox.run(&["inspect", "--root", ".", "-o", "json"])?;
     let report: serde_json::Value = serde_json::from_str(&run.stdout)?;
     let rows = report["certificates"].as_array().ok_or("no list")?;

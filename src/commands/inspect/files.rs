@@ -26,7 +26,9 @@ pub(super) fn rows(file: &Path, known: &[Certificate]) -> Vec<CertificateRow> {
     let path = file.display().to_string();
     let text = match read(file) {
         Ok(text) => text,
-        Err(error) => return vec![CertificateRow::broken(&path, 0, CertificateKind::Leaf, format!("{UNREADABLE}{error}"))],
+        Err(error) => {
+            return vec![CertificateRow::broken(&path, 0, CertificateKind::Leaf, format!("{UNREADABLE}{error}"))];
+        }
     };
     match kubeconfig(&text) {
         Some(conf) => kubeconfig_rows(&path, &conf, known),
@@ -64,7 +66,9 @@ fn kubeconfig_rows(path: &str, conf: &Kubeconfig, known: &[Certificate]) -> Vec<
         Ok(trust) => rows.extend(trust.iter().enumerate().map(|(index, ca)| {
             CertificateRow::new(path, index, CertificateKind::KubeconfigAuthority, ca, issuer_of(ca, known))
         })),
-        Err(error) => rows.push(CertificateRow::broken(path, 0, CertificateKind::KubeconfigAuthority, error.to_string())),
+        Err(error) => {
+            rows.push(CertificateRow::broken(path, 0, CertificateKind::KubeconfigAuthority, error.to_string()))
+        }
     }
     rows
 }

@@ -56,7 +56,8 @@ fn wide_tells_node_generation_and_what_is_loaded_and_served() {
     let serial = format!("{:x}", YEAR - 1);
     state.endpoints.insert("cp-1:2379".into(), EndpointState { serial, ..EndpointState::default() });
     let rows = node_rows(Some(&state));
-    let seen: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.state.iter().map(|s| s.word()).collect::<Vec<_>>())).collect();
+    let seen: Vec<_> =
+        rows.iter().map(|row| (row.name.as_str(), row.state.iter().map(|s| s.word()).collect::<Vec<_>>())).collect();
     assert_eq!(
         seen,
         [
@@ -83,7 +84,8 @@ fn a_certificate_loaded_before_the_file_changed_is_not_the_one_on_disk() {
 #[test]
 fn a_broken_file_is_a_row_with_a_problem_and_the_others_are_there() {
     let good = certificate("/etc/kubernetes/admin.conf", CertificateKind::KubeconfigClient, YEAR);
-    let bad = CertificateRow::broken("/etc/kubernetes/pki/apiserver.crt", 0, CertificateKind::Leaf, "no certificate".into());
+    let bad =
+        CertificateRow::broken("/etc/kubernetes/pki/apiserver.crt", 0, CertificateKind::Leaf, "no certificate".into());
     let report = report(rows_of(None, &[bad, good], None, &BTreeMap::new()));
     assert_eq!(report.problems(), 1);
     insta::assert_snapshot!(report.text(false), @r"
