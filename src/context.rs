@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
+use crate::cluster::Access;
 use crate::error::{Error, ErrorKind};
 use crate::ui::{Answer, ColourChoice, Format, Options, ProgressChoice, Ui};
 
@@ -31,7 +32,7 @@ pub struct GlobalArgs {
     pub user: Option<String>,
     /// How long to wait for one API request, for example 10s or 1m
     #[arg(long, global = true, value_name = "DURATION", value_parser = crate::config::parse_duration)]
-    pub request_timeout: Option<jiff::SignedDuration>,
+    pub request_timeout: Option<SignedDuration>,
     /// Output format: table, wide, json or yaml
     #[arg(short, long, global = true, value_name = "FORMAT", hide_possible_values = true)]
     pub output: Option<Format>,
@@ -66,6 +67,20 @@ impl Context {
     #[must_use]
     pub fn format_or(&self, default: Format) -> Format {
         self.global.output.unwrap_or(default)
+    }
+
+    /// Where to find the cluster, by the global flags; `verb` names the command in the API server's audit log.
+    #[must_use]
+    pub fn access(&self, verb: &'static str) -> Access {
+        let global = &self.global;
+        Access {
+            kubeconfig: global.kubeconfig.clone(),
+            context: global.context.clone(),
+            cluster: global.cluster.clone(),
+            user: global.user.clone(),
+            request_timeout: global.request_timeout.map(SignedDuration::unsigned_abs),
+            verb,
+        }
     }
 
     /// Asks before something that cannot simply be taken back; `yes` is the command's `--yes`.

@@ -23,6 +23,8 @@ pub struct Access {
     pub cluster: Option<String>,
     /// `--user`.
     pub user: Option<String>,
+    /// `--request-timeout`: longest silence of the API server within one request.
+    pub request_timeout: Option<Duration>,
     /// The verb, for the User-Agent in audit logs.
     pub verb: &'static str,
 }
@@ -56,6 +58,7 @@ impl Cluster {
 
     pub(super) fn with_config(mut config: Config, access: &Access) -> Result<Self, ClusterError> {
         config.connect_timeout = Some(CONNECT);
+        config.read_timeout = access.request_timeout.or(config.read_timeout);
         let agent = format!("certctl/{} ({})", env!("CARGO_PKG_VERSION"), access.verb);
         let agent = HeaderValue::from_str(&agent).map_err(|error| no_cluster(error.to_string()))?;
         config.headers.push((header::USER_AGENT, agent));

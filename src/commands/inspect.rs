@@ -5,7 +5,7 @@ mod files;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::cluster::{Access, Cluster};
+use crate::cluster::Cluster;
 use crate::context::Context;
 use crate::error::Error;
 use crate::node::{Layout, read_disk};
@@ -61,15 +61,8 @@ fn offline_rows(args: &InspectArgs) -> Result<Vec<InspectRow>, Error> {
 }
 
 async fn cluster_rows(context: &Context, args: &InspectArgs) -> Result<Vec<InspectRow>, Error> {
-    let global = &context.global;
-    let access = Access {
-        kubeconfig: global.kubeconfig.clone(),
-        context: global.context.clone(),
-        cluster: global.cluster.clone(),
-        user: global.user.clone(),
-        verb: "inspect",
-    };
-    let cluster = Cluster::connect(&access).await.map_err(|e| offline_hint(Error::from_display(e)))?;
+    let cluster =
+        Cluster::connect(&context.access("inspect")).await.map_err(|e| offline_hint(Error::from_display(e)))?;
     let nodes = cluster.node_pkis().await.map_err(|e| match e.code() {
         Some(404) => Error::failed("certctl is not installed in this cluster").hint("run `certctl install` first"),
         _ => offline_hint(Error::from_display(e)),

@@ -167,7 +167,9 @@ impl View for InspectReport {
     const KIND: &'static str = "CertificateList";
 
     fn table(&self, wide: bool) -> Table {
-        self.part("CERTIFICATE", wide, |kind| is_leaf(kind) || (wide && !is_authority(kind)))
+        // What is broken is always shown, whatever it was meant to be.
+        let wanted = |row: &CertificateRow| is_leaf(row.kind) || wide || row.problem.is_some();
+        self.part("CERTIFICATE", wide, |row| wanted(row) && !is_authority(row))
     }
 
     fn text(&self, wide: bool) -> String {
@@ -181,8 +183,8 @@ impl View for InspectReport {
     }
 }
 
-const fn is_authority(kind: CertificateKind) -> bool {
-    matches!(kind, CertificateKind::Authority)
+fn is_authority(row: &CertificateRow) -> bool {
+    row.kind == CertificateKind::Authority
 }
 
 const fn is_leaf(kind: CertificateKind) -> bool {
@@ -190,8 +192,8 @@ const fn is_leaf(kind: CertificateKind) -> bool {
 }
 
 impl InspectReport {
-    fn part(&self, title: &'static str, wide: bool, wanted: impl Fn(CertificateKind) -> bool) -> Table {
-        let rows = || self.certificates.iter().filter(|row| wanted(row.certificate.kind));
+    fn part(&self, title: &'static str, wide: bool, wanted: impl Fn(&CertificateRow) -> bool) -> Table {
+        let rows = || self.certificates.iter().filter(|row| wanted(&row.certificate));
         let on_nodes = self.certificates.iter().any(|row| row.node.is_some());
         let problems = rows().any(|row| row.certificate.problem.is_some());
         let columns: Vec<(&str, Cell)> = COLUMNS

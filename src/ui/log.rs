@@ -8,8 +8,9 @@ use tracing_subscriber::EnvFilter;
 /// `RUST_LOG` wins over all of them. Called once; a second call changes nothing.
 pub fn start_log(verbosity: u8) {
     let default = match verbosity {
-        0 => "warn",
-        1 => "warn,certctl=info",
+        // The client logs at error level what it also returns, and we say it better.
+        0 => "warn,kube_client=off",
+        1 => "warn,kube_client=off,certctl=info",
         2 => "info,certctl=debug",
         _ => "debug,certctl=trace",
     };

@@ -86,11 +86,14 @@ fn a_broken_file_is_a_row_with_a_problem_and_the_others_are_there() {
     let good = certificate("/etc/kubernetes/admin.conf", CertificateKind::KubeconfigClient, YEAR);
     let bad =
         CertificateRow::broken("/etc/kubernetes/pki/apiserver.crt", 0, CertificateKind::Leaf, "no certificate".into());
-    let report = report(rows_of(None, &[bad, good], None, &BTreeMap::new()));
-    assert_eq!(report.problems(), 1);
+    let trust = "/etc/kubernetes/admin.conf";
+    let worse = CertificateRow::broken(trust, 0, CertificateKind::KubeconfigAuthority, "no PEM".into());
+    let report = report(rows_of(None, &[bad, good, worse], None, &BTreeMap::new()));
+    assert_eq!(report.problems(), 2);
     insta::assert_snapshot!(report.text(false), @r"
-    CERTIFICATE   EXPIRES                  RESIDUAL-TIME   CA   PROBLEM
-    apiserver     -                        -               -    no certificate
-    admin.conf    Jan 01, 1971 00:00 UTC   1y              -    -
+    CERTIFICATE          EXPIRES                  RESIDUAL-TIME   CA   PROBLEM
+    apiserver            -                        -               -    no certificate
+    admin.conf           Jan 01, 1971 00:00 UTC   1y              -    -
+    admin.conf (trust)   -                        -               -    no PEM
     ");
 }

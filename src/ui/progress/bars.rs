@@ -8,6 +8,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::Marks;
 use crate::plan::{Event, EventKind};
 
+/// How many nodes fit on a line by name.
+const NAMED: usize = 8;
+
 /// How often the spinner of the current phase turns.
 const TURN: Duration = Duration::from_millis(120);
 
@@ -123,16 +126,26 @@ impl PhaseLine {
     }
 
     fn text(&self) -> String {
-        let nodes = self.nodes.iter().map(|(node, done)| {
-            let mark = if *done { self.marks.done } else { self.marks.busy };
-            format!(" {mark}{node}")
-        });
         let waiting = match self.waiting_for.split_first() {
             None => String::new(),
             Some((first, [])) => format!("  waiting for {first}"),
             Some((first, rest)) => format!("  waiting for {first} and {} more", rest.len()),
         };
-        format!("{} {}{waiting}", self.title, nodes.collect::<String>())
+        format!("{} {}{waiting}", self.title, self.nodes())
+    }
+
+    /// A mark and a name per node; in a large cluster a count, and the names of some that are under way.
+    fn nodes(&self) -> String {
+        let marked = |(node, done): (&String, &bool)| {
+            let mark = if *done { self.marks.done } else { self.marks.busy };
+            format!(" {mark}{node}")
+        };
+        if self.nodes.len() <= NAMED {
+            return self.nodes.iter().map(marked).collect();
+        }
+        let done = self.nodes.values().filter(|done| **done).count();
+        let busy: String = self.nodes.iter().filter(|(_, done)| !**done).take(NAMED / 2).map(marked).collect();
+        format!(" {}{done}/{}{busy}", self.marks.done, self.nodes.len())
     }
 }
 
@@ -155,5 +168,18 @@ mod tests {
         assert_eq!(line.text(), " 3/10 CPTrusted       widen trust  +cp-1 ~cp-2  waiting for cp-2 and 1 more");
         line.take(&started("DPTrusted"));
         assert_eq!(line.text(), " 3/10 DPTrusted       widen trust ");
+    }
+
+    #[test]
+    fn many_nodes_are_counted_and_a_few_busy_ones_named() {
+        let mut line = PhaseLine::new(Marks::ASCII);
+        line.take(&started("DPTrusted"));
+        for number in 0..5000 {
+            line.take(&EventKind::NodeChanging { node: format!("w-{number:04}"), ops: vec![] });
+        }
+        for number in 2..4990 {
+            line.take(&EventKind::NodeDone { node: format!("w-{number:04}"), seconds: 1.0 });
+        }
+        assert_eq!(line.nodes(), " +4988/5000 ~w-0000 ~w-0001 ~w-4990 ~w-4991");
     }
 }
