@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::cluster::ClusterError;
 use crate::ui::Ui;
 
 /// The outcome of a failed command, which fixes the exit code. `docs/exit-codes.md` is made from this table.
@@ -176,6 +177,23 @@ impl From<anyhow::Error> for Error {
         }
         chain.for_each(|cause| out.push_cause(cause));
         out
+    }
+}
+
+impl From<ClusterError> for Error {
+    fn from(error: ClusterError) -> Self {
+        match &error {
+            ClusterError::Held { .. } => Self::refused(error.to_string())
+                .hint("wait until it has ended, or look at it with `certctl status --watch`"),
+            ClusterError::NoCluster { .. } => {
+                Self::failed(error.to_string()).hint("name a kubeconfig with --kubeconfig or KUBECONFIG")
+            }
+            ClusterError::Call { code: Some(404), object, .. } if object.contains("pki.certctl.dev") || object.contains("pki/") => {
+                Self::failed(error.to_string()).hint("run `certctl install` first")
+            }
+            ClusterError::Call { code: Some(422), .. } => Self::refused(error.to_string()),
+            _ => Self::failed(error.to_string()),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod engine;
 pub mod error;
 pub mod node;
 pub mod pki;

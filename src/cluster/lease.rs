@@ -22,7 +22,7 @@ const RENEW: Duration = Duration::from_secs(3);
 
 /// The Lease while it is held. Dropping it stops the renewal; [`DriverLease::release`] gives it back at once.
 pub struct DriverLease {
-    api: Api<Lease>,
+    api: watch::Sender<Api<Lease>>,
     holder: String,
     renewal: JoinHandle<()>,
     lost: watch::Receiver<bool>,
@@ -44,7 +44,8 @@ impl DriverLease {
             Some(lease) => take_over(&api, lease, holder, dead).await?,
         }
         let (send, lost) = watch::channel(false);
-        let renewal = tokio::spawn(renew(api.clone(), holder.to_owned(), send));
+        let (api, current) = watch::channel(api);
+        let renewal = tokio::spawn(renew(current, holder.to_owned(), send));
         Ok(Self { api, holder: holder.to_owned(), renewal, lost })
     }
 
@@ -54,16 +55,22 @@ impl DriverLease {
         *self.lost.borrow()
     }
 
+    /// Renews through another connection from now on: the old credential may end.
+    pub fn use_client(&self, cluster: &Cluster) {
+        self.api.send_replace(Api::namespaced(cluster.client.clone(), NAMESPACE));
+    }
+
     /// Gives the Lease back, so that the next driver need not wait.
     pub async fn release(self) {
         self.renewal.abort();
-        if let Ok(Some(lease)) = self.api.get_opt(NAME).await
+        let api = self.api.borrow().clone();
+        if let Ok(Some(lease)) = api.get_opt(NAME).await
             && held_by(&lease) == Some(self.holder.as_str())
         {
             let only_ours = Preconditions { resource_version: lease.metadata.resource_version, uid: lease.metadata.uid };
             let params = DeleteParams { preconditions: Some(only_ours), ..DeleteParams::default() };
             // Whoever cannot delete it now leaves a Lease that runs out by itself.
-            if let Err(error) = self.api.delete(NAME, &params).await {
+            if let Err(error) = api.delete(NAME, &params).await {
                 tracing::debug!(%error, "release of the driver's lease");
             }
         }
@@ -106,10 +113,11 @@ async fn take_over(api: &Api<Lease>, mut lease: Lease, holder: &str, dead: impl 
     Ok(())
 }
 
-async fn renew(api: Api<Lease>, holder: String, lost: watch::Sender<bool>) {
+async fn renew(current: watch::Receiver<Api<Lease>>, holder: String, lost: watch::Sender<bool>) {
     let mut ticks = tokio::time::interval(RENEW);
     loop {
         ticks.tick().await;
+        let api = current.borrow().clone();
         match api.get_opt(NAME).await {
             Ok(Some(mut lease)) if held_by(&lease) == Some(holder.as_str()) => {
                 if let Some(spec) = &mut lease.spec {

@@ -13,6 +13,12 @@ pub fn ready(node: &Node) -> bool {
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
+/// kubeadm's role label; NodeRestriction keeps kubelets from setting it.
+#[must_use]
+pub fn is_control_plane(node: &Node) -> bool {
+    node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key("node-role.kubernetes.io/control-plane"))
+}
+
 /// The InternalIP, by which API servers reach kubelets.
 #[must_use]
 pub fn internal_ip(node: &Node) -> Option<String> {

@@ -1,0 +1,234 @@
+//! The first steps of a run: connect, take the Lease, look, refuse or begin.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::caller;
+use super::driver::{Driver, Settings};
+use super::observe::{Knowledge, health, inventory};
+use super::record::Record;
+use crate::api::{AuthorityRecord, ClusterPkiSpec, RotationIntent};
+use crate::cluster::{Access, Cluster, DriverLease, Live, trust};
+use crate::error::Error;
+use crate::pki::Certificate;
+use crate::plan::Event;
+use crate::rotation::{Blocker, Inventory, Phase, Preflight, preflight};
+
+/// Longest wait for the agents to answer the first ping.
+const ANSWERS: Duration = Duration::from_secs(10);
+
+/// What is wanted of this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Begin a rotation, or go on with the one under way.
+    Rotate {
+        /// The CAVersion asked for by number; `None`: the next one, or the one under way.
+        ca_version: Option<u32>,
+    },
+    /// Return to the CA that was in force.
+    Rollback,
+    /// Only look after what is there: no change of the intent.
+    Finalize,
+}
+
+/// A run that has been looked at and may be carried out.
+pub struct Begin {
+    /// The driver, holding the Lease.
+    pub driver: Driver,
+    /// What was seen.
+    pub look: Inventory,
+    /// True when a rotation under way is taken up.
+    pub resumed: bool,
+}
+
+/// Everything a run starts from.
+pub struct Start<'a> {
+    /// How to reach the cluster.
+    pub access: &'a Access,
+    /// What is wanted.
+    pub request: Request,
+    /// `user@host:pid`.
+    pub holder: &'a str,
+    /// Whether the process in a holder's name is known to be gone.
+    pub dead: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Nodes left out.
+    pub waive: &'a [String],
+    /// Only look: no Lease, nothing written but the ping.
+    pub dry_run: bool,
+}
+
+impl Begin {
+    /// Connects, takes the Lease, looks, and refuses what must not begin.
+    ///
+    /// # Errors
+    /// No cluster, another driver, or every blocker of the preflight (kind Refused; nothing was changed).
+    pub async fn new(start: &Start<'_>, settings: Settings, events: UnboundedSender<Event>) -> Result<Self, Error> {
+        let cluster = Cluster::connect(start.access).await?;
+        cluster.version().await?;
+        let mut record = read_record(&cluster).await?;
+        refuse_other_version(&cluster, &record, start.request).await?;
+        let lease = DriverLease::acquire(&cluster, start.holder, start.dead).await?;
+        let live = Live::start(&cluster).await?;
+        let resumed = record.rotating();
+        intend(&mut record, start, &live)?;
+        let ping = Timestamp::now().to_string();
+        let mut goal = record.goal(settings.max_unavailable).ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
+        goal.pause_before = settings.pause_before;
+        goal.waived.extend(start.waive.iter().cloned());
+        let mut knowledge = Knowledge { ping: Some(ping), ..Knowledge::default() };
+        knowledge.caller = caller::read(&cluster, &record);
+        let known: Vec<_> = record.versions.keys().cloned().collect();
+        knowledge.ca_bundles = cluster.ca_bundles(&known).await?;
+        let now = Instant::now();
+        let driver = Driver {
+            cluster,
+            live,
+            lease,
+            record,
+            goal,
+            knowledge,
+            settings,
+            events,
+            targets: BTreeMap::new(),
+            told: BTreeMap::new(),
+            changing: BTreeMap::new(),
+            entered: None,
+            waiting: Vec::new(),
+            progress: now,
+            began: now,
+            finished: false,
+            forgotten: Vec::new(),
+        };
+        driver.first_look(start, resumed).await
+    }
+}
+
+impl Driver {
+    async fn first_look(mut self, start: &Start<'_>, resumed: bool) -> Result<Begin, Error> {
+        let asked = Timestamp::now().as_millisecond();
+        let look = self.roll_call().await?;
+        let health = health(&self.live, asked, Timestamp::now().as_millisecond());
+        let mut blockers = preflight(&Preflight {
+            inventory: &look,
+            goal: &self.goal,
+            health: &health,
+            version: env!("CARGO_PKG_VERSION"),
+            now: Timestamp::now().as_second(),
+        });
+        if let Some(problem) = caller::blocker(&self.cluster) {
+            let remedy = "use a kubeconfig of another admin, for example /etc/kubernetes/admin.conf of a control-plane node".into();
+            blockers.push(Blocker { object: "kubeconfig".into(), problem, remedy });
+        }
+        // A rotation under way may have nodes that are down: the planner names them and waits.
+        if !resumed && !blockers.is_empty() {
+            self.lease.release().await;
+            let mut error = Error::refused("the rotation cannot begin; nothing was changed");
+            for blocker in &blockers {
+                error = error.caused_by(blocker.to_string());
+            }
+            return Err(error);
+        }
+        if !start.dry_run {
+            self.write_spec().await?;
+            let phase = if resumed { crate::rotation::phase_of(&look, &self.goal) } else { Phase::Planned };
+            self.write_status(phase, Some(&look)).await?;
+        }
+        Ok(Begin { driver: self, look, resumed })
+    }
+
+    /// Pings every agent and waits for the answers of those that are there.
+    async fn roll_call(&mut self) -> Result<Inventory, Error> {
+        let ping = serde_json::json!({ "ping": self.knowledge.ping });
+        let names: Vec<String> = self.live.node_pkis.state().iter().filter_map(|object| object.metadata.name.clone()).collect();
+        let pings = names.iter().map(|name| self.cluster.patch_node_spec(name, ping.clone()));
+        futures::future::try_join_all(pings).await?;
+        let look = || inventory(&self.live, &self.record, &self.knowledge);
+        let all_there = async {
+            while !look().counted(&self.goal).all(|(_, node)| node.responding) {
+                self.live.changed.notified().await;
+            }
+        };
+        // Who has not answered by then is named by the preflight.
+        drop(tokio::time::timeout(ANSWERS, all_there).await);
+        Ok(look())
+    }
+}
+
+async fn read_record(cluster: &Cluster) -> Result<Record, Error> {
+    match cluster.cluster_pki().await? {
+        Some(object) => Ok(Record::read(&object)),
+        None => Ok(Record::default()),
+    }
+}
+
+/// A second rotation while one runs: the API server itself refuses it (CEL rule of the CRD), so it is asked.
+async fn refuse_other_version(cluster: &Cluster, record: &Record, request: Request) -> Result<(), Error> {
+    let Request::Rotate { ca_version: Some(version) } = request else { return Ok(()) };
+    let next = if record.rotating() { record.wanted } else { record.completed.max(1) + 1 };
+    if version == next {
+        return Ok(());
+    }
+    if record.rotating() {
+        let waivers = record.waived.iter().map(|node| format!("node/{node}")).collect();
+        cluster.write_cluster_spec(&ClusterPkiSpec { ca_version: version, rotation: record.rotation.clone(), waivers }).await?;
+    }
+    Err(Error::refused(format!("CAVersion {version} cannot come next: the next is {next}")))
+}
+
+/// Sets what is wanted; a rotation under way is taken as it is.
+fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Result<(), Error> {
+    if record.authorities.is_empty() {
+        record.add(1, &present_ca(live)?);
+        record.completed = 1;
+        record.wanted = 1;
+    }
+    let rotating = record.rotating();
+    let rolling_back = record.rotation.as_ref().is_some_and(|rotation| rotation.rollback);
+    match start.request {
+        Request::Rotate { .. } if rotating && rolling_back => {
+            Err(Error::refused("a rollback is under way").hint("finish it with `certctl rotate-ca rollback`"))
+        }
+        Request::Rotate { .. } if rotating => Ok(()),
+        Request::Rotate { .. } => {
+            let from = record.current().cloned().ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
+            record.wanted = record.completed + 1;
+            record.rotation = Some(intent(from, None, false, start));
+            Ok(())
+        }
+        Request::Rollback if rotating && rolling_back => Ok(()),
+        Request::Rollback if rotating => roll_back(record, start),
+        Request::Finalize if rotating => Err(Error::refused("a rotation is under way").hint("finish it with `certctl rotate-ca` first")),
+        Request::Finalize => Ok(()),
+        Request::Rollback => Err(Error::refused("no rotation is under way, so there is nothing to roll back")),
+    }
+}
+
+fn roll_back(record: &mut Record, start: &Start<'_>) -> Result<(), Error> {
+    let rotation = record.rotation.clone().ok_or_else(|| Error::failed("clusterpki/cluster names no rotation"))?;
+    record.wanted = record.completed;
+    // Before the new CA was made there is nothing to exchange: both roles are the old CA's.
+    let abandoned = rotation.to.unwrap_or_else(|| rotation.from.clone());
+    record.rotation = Some(intent(abandoned, Some(rotation.from), true, start));
+    Ok(())
+}
+
+fn intent(from: crate::pki::CaId, to: Option<crate::pki::CaId>, rollback: bool, start: &Start<'_>) -> RotationIntent {
+    RotationIntent { from, to, rollback, started_by: start.holder.to_owned(), started_at: Timestamp::now().to_string(), trusted_at: None }
+}
+
+/// The CA in force in a cluster that certctl sees for the first time: the one that every namespace publishes.
+fn present_ca(live: &Live) -> Result<AuthorityRecord, Error> {
+    let maps = live.root_cas.state();
+    let map = maps.iter().find(|map| map.metadata.namespace.as_deref() == Some("kube-system"));
+    let pem = map.and_then(|map| map.data.as_ref()?.get("ca.crt")).ok_or_else(|| Error::failed("configmap/kube-system/kube-root-ca.crt holds no CA"))?;
+    let found = trust::ca_ids(pem);
+    if found.len() != 1 {
+        return Err(Error::refused(format!("configmap/kube-system/kube-root-ca.crt holds {} CAs, so it is not known which is in force", found.len()))
+            .hint("finish or undo the rotation that somebody began, until pki/ca.crt holds one CA on every control-plane node"));
+    }
+    let certificate = Certificate::first_from_pem(pem.as_bytes()).map_err(Error::from_display)?;
+    Ok(AuthorityRecord { id: certificate.ca_id(), certificate: certificate.to_pem(), crosses: Vec::new(), specimen_server: None, specimen_client: None })
+}

@@ -1,0 +1,375 @@
+//! The driver: looks, asks the planner, writes what the agents shall do, waits for what they report.
+//!
+//! **Guarantees.** Nothing is remembered that decides: after a crash at any point a new driver goes on from what it sees. Every step is
+//! checked by the trust matrix against what is loaded, before it is taken. **It waits for observations**, never for time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::caller;
+use super::desk::{Common, changed_specs};
+use super::observe::{Knowledge, inventory};
+use super::record::Record;
+use crate::api::{MakeAuthority, NodePkiSpec};
+use crate::cluster::{Cluster, DriverLease, Live};
+use crate::error::{Error, ErrorKind};
+use crate::pki::CaId;
+use crate::plan::{ClusterOp, Event, EventKind, NodeTarget, same_set};
+use crate::rotation::matrix::Matrix;
+use crate::rotation::{Goal, Inventory, Next, Phase, Step, next, phase_of};
+
+/// How often the driver looks although nothing happened, to notice silence and the end of patience.
+const LOOK: Duration = Duration::from_millis(500);
+/// A node that has not taken note of its object for this long is called silent.
+const SILENCE: Duration = Duration::from_secs(10);
+/// kube-controller-manager's signing file as its container sees it.
+const SIGNER: &str = "/etc/kubernetes/pki/certctl/signer.pem";
+
+/// What the administrator chose.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Longest wait for one phase to make progress; zero: for ever.
+    pub timeout: Duration,
+    /// How many kubelets may restart at the same time.
+    pub max_unavailable: usize,
+    /// The phase before which to stop.
+    pub pause_before: Option<Phase>,
+    /// Lifetime of new leaves, seconds.
+    pub leaf_validity_seconds: Option<i64>,
+    /// kubeadm's name of the new CA's key algorithm.
+    pub algorithm: Option<String>,
+    /// Validity of the new CA, seconds.
+    pub ca_validity_seconds: Option<i64>,
+}
+
+/// How a run ended without an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The goal is reached.
+    Completed,
+    /// Stopped before this phase.
+    Paused(Phase),
+}
+
+/// One driver at work.
+pub struct Driver {
+    pub(super) cluster: Cluster,
+    pub(super) live: Live,
+    pub(super) lease: DriverLease,
+    pub(super) record: Record,
+    pub(super) goal: Goal,
+    pub(super) knowledge: Knowledge,
+    pub(super) settings: Settings,
+    pub(super) events: UnboundedSender<Event>,
+    pub(super) targets: BTreeMap<String, NodeTarget>,
+    /// When each node was last told something that it has not taken note of.
+    pub(super) told: BTreeMap<String, Instant>,
+    pub(super) changing: BTreeMap<String, Instant>,
+    pub(super) entered: Option<(Phase, Instant)>,
+    pub(super) waiting: Vec<String>,
+    pub(super) progress: Instant,
+    pub(super) began: Instant,
+    pub(super) finished: bool,
+    /// CAs whose keys the nodes shall destroy.
+    pub(super) forgotten: Vec<CaId>,
+}
+
+impl Driver {
+    /// Works until the goal is reached, a pause, or an error. Dropping the future at any await leaves a cluster that works.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] with what was missing; [`ErrorKind::Refused`] when a step would cut somebody off; a failed call.
+    pub async fn run(&mut self) -> Result<Outcome, Error> {
+        loop {
+            if self.lease.lost() {
+                return Err(Error::new(ErrorKind::Failed, "another certctl took the driver's Lease over"));
+            }
+            self.read_record();
+            self.note_silence();
+            let look = inventory(&self.live, &self.record, &self.knowledge);
+            self.take_made().await?;
+            self.note_done(&look);
+            match next(&look, &self.goal) {
+                Next::Done => return self.finish(&look).await,
+                Next::Pause(phase) => return Ok(self.pause(phase)),
+                Next::Wait(phase, reasons) => {
+                    self.enter(phase, &look).await?;
+                    self.wait_for(reasons)?;
+                    self.write_specs(&look).await?;
+                }
+                Next::Steps(phase, steps) => {
+                    self.enter(phase, &look).await?;
+                    self.check(&look, &steps)?;
+                    if self.take(&look, steps).await? {
+                        continue;
+                    }
+                }
+            }
+            self.wake().await;
+        }
+    }
+
+    /// Gives the Lease back.
+    pub async fn release(self) {
+        self.lease.release().await;
+    }
+
+    pub(super) async fn wake(&self) {
+        tokio::select! {
+            () = self.live.changed.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+
+    fn read_record(&mut self) {
+        if let Some(object) = self.live.cluster_pki() {
+            let seen = Record::read(&object);
+            // The watch may be behind what this driver itself has written.
+            if seen.versions.len() >= self.record.versions.len() {
+                self.goal.waived.clone_from(&seen.waived);
+                self.record = seen;
+            }
+        }
+    }
+
+    /// A node that was told something and does not take note of it is silent; it is heard again as soon as it does.
+    fn note_silence(&mut self) {
+        let mut silent = BTreeSet::new();
+        for object in self.live.node_pkis.state() {
+            let Some(name) = object.metadata.name.clone() else { continue };
+            let observed = object.status.as_ref().map_or(0, |status| status.observed_generation);
+            if observed >= object.metadata.generation.unwrap_or_default() {
+                self.told.remove(&name);
+            } else if self.told.entry(name.clone()).or_insert_with(Instant::now).elapsed() > SILENCE
+                && object.status.as_ref().is_none_or(|status| status.doing.is_none())
+            {
+                silent.insert(name);
+            }
+        }
+        self.knowledge.silent = silent;
+    }
+
+    /// Takes the new CA's public certificates from the node that made it into the record.
+    async fn take_made(&mut self) -> Result<(), Error> {
+        if self.goal.to.is_some() {
+            return Ok(());
+        }
+        let request = self.make_request().request;
+        let reports = self.live.node_pkis.state();
+        let made = reports.iter().filter_map(|report| report.status.as_ref()?.made.as_ref());
+        let Some(made) = made.into_iter().find(|made| made.request == request).cloned() else { return Ok(()) };
+        let old = self.record.versions.get(&made.old.id).copied().unwrap_or(self.record.completed);
+        self.record.add(old, &made.old);
+        self.record.add(self.record.wanted, &made.authority);
+        if let Some(rotation) = &mut self.record.rotation {
+            rotation.to = Some(made.authority.id.clone());
+        }
+        // The certificates first: a goal without certificates could not be followed by another driver.
+        self.write_status(Phase::Planned, None).await?;
+        self.write_spec().await?;
+        self.goal.to = Some(made.authority.id);
+        Ok(())
+    }
+
+    /// Named after the CA that is replaced, so that it is answered once, whoever asks again.
+    fn make_request(&self) -> MakeAuthority {
+        MakeAuthority {
+            request: format!("ca-{}-after-{}", self.record.wanted, self.goal.from.short()),
+            like: self.goal.from.clone(),
+            algorithm: self.settings.algorithm.clone(),
+            validity_seconds: self.settings.ca_validity_seconds,
+        }
+    }
+
+    fn check(&self, look: &Inventory, steps: &[Step]) -> Result<(), Error> {
+        let Some(to) = &self.goal.to else { return Ok(()) };
+        let materials = self.record.materials();
+        if !materials.contains_key(to) {
+            return Ok(());
+        }
+        let violations = Matrix::new(&materials, Timestamp::now()).check(look, &self.goal, steps);
+        if violations.is_empty() {
+            return Ok(());
+        }
+        let mut error = Error::refused("the next step would cut somebody off, so it was not taken");
+        for violation in violations.iter().take(5) {
+            error = error.caused_by(violation.to_string());
+        }
+        self.emit(EventKind::Blocked { reasons: violations.iter().map(ToString::to_string).collect() });
+        Err(error.hint("`certctl status -o wide` shows what every node trusts; `certctl rotate-ca rollback` returns to the old CA"))
+    }
+
+    /// Takes steps; true when the picture has changed by itself and should be looked at again at once.
+    async fn take(&mut self, look: &Inventory, steps: Vec<Step>) -> Result<bool, Error> {
+        let mut again = false;
+        for step in steps {
+            match step {
+                Step::Make { .. } | Step::Stage { .. } => {}
+                Step::Node { node, target, ops } => {
+                    self.changing.insert(node.clone(), Instant::now());
+                    self.emit(EventKind::NodeChanging { node: node.clone(), ops: ops.iter().map(ToString::to_string).collect() });
+                    self.targets.insert(node, *target);
+                    self.progress = Instant::now();
+                }
+                Step::Cluster(op) => {
+                    self.cluster_op(&op).await?;
+                    self.progress = Instant::now();
+                    again = true;
+                }
+            }
+        }
+        self.write_specs(look).await?;
+        self.patience(&[])?;
+        Ok(again)
+    }
+
+    async fn cluster_op(&mut self, op: &ClusterOp) -> Result<(), Error> {
+        let known: Vec<CaId> = self.record.versions.keys().cloned().collect();
+        match op {
+            ClusterOp::ClusterInfo(cas) => self.cluster.write_cluster_info(&self.record.certificates(cas)).await?,
+            ClusterOp::CaBundles(cas) => {
+                self.cluster.write_ca_bundles(&known, &self.record.certificates(cas)).await?;
+                self.knowledge.ca_bundles = self.cluster.ca_bundles(&known).await?;
+            }
+            ClusterOp::KubeadmConfig { own_signer } => self.cluster.write_kubeadm_config(own_signer.then_some(SIGNER)).await?,
+            ClusterOp::ClientCa(cas) => self.cluster.write_client_ca(&self.record.certificates(cas)).await?,
+            ClusterOp::CallerCredential { issuer, trust } => {
+                let signer = caller::renew(&self.cluster, &self.record, issuer, trust).await?;
+                self.knowledge.csr_signer = signer.or_else(|| Some(issuer.clone()));
+                self.reconnect().await?;
+            }
+        }
+        self.seen(op).await;
+        Ok(())
+    }
+
+    /// From now on with the credential that the kubeconfig holds now: the old one ends with the old CA.
+    async fn reconnect(&mut self) -> Result<(), Error> {
+        self.cluster = self.cluster.reconnect().await?;
+        self.live = Live::start(&self.cluster).await?;
+        self.lease.use_client(&self.cluster);
+        self.knowledge.caller = caller::read(&self.cluster, &self.record);
+        Ok(())
+    }
+
+    /// Waits until the watch shows what was just written, so that it is not written twice.
+    async fn seen(&self, op: &ClusterOp) {
+        let shows = || {
+            let look = inventory(&self.live, &self.record, &self.knowledge).cluster;
+            match op {
+                ClusterOp::ClusterInfo(cas) => look.cluster_info.is_none_or(|held| same_set(&held, cas)),
+                ClusterOp::ClientCa(cas) => same_set(&look.client_ca, cas),
+                ClusterOp::KubeadmConfig { own_signer } => look.kubeadm_own_signer == Some(*own_signer),
+                ClusterOp::CaBundles(_) | ClusterOp::CallerCredential { .. } => true,
+            }
+        };
+        let watched = async {
+            while !shows() {
+                self.live.changed.notified().await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(5), watched).await.is_err() {
+            tracing::debug!(%op, "not seen yet");
+        }
+    }
+
+    pub(super) async fn write_specs(&mut self, look: &Inventory) -> Result<(), Error> {
+        let maker = look.control_plane(&self.goal).find(|(_, node)| node.responding && node.state.disk.ca_key.is_some()).map(|(name, _)| name);
+        let rotation = format!("ca-{}", self.record.wanted);
+        let make = self.make_request();
+        let common = Common {
+            ping: self.knowledge.ping.as_deref().unwrap_or_default(),
+            rotation: &rotation,
+            leaf_validity_seconds: self.settings.leaf_validity_seconds,
+            record: &self.record,
+            goal: &self.goal,
+            make: maker.filter(|_| self.goal.to.is_none()).map(|maker| (maker, &make)),
+            forget: &self.forgotten,
+            targets: &self.targets,
+            finished: self.finished,
+        };
+        let changed: Vec<(String, NodePkiSpec)> = changed_specs(&common, &self.live, look);
+        let writes = changed.iter().map(|(node, spec)| async {
+            let value = serde_json::to_value(spec).map_err(|error| Error::failed(format!("nodepki/{node}: {error}")))?;
+            self.cluster.patch_node_spec(node, value).await.map_err(Error::from)
+        });
+        futures::future::try_join_all(writes).await?;
+        Ok(())
+    }
+
+    fn note_done(&mut self, look: &Inventory) {
+        let done: Vec<(String, f64)> = self
+            .changing
+            .iter()
+            .filter(|(name, _)| look.nodes.get(*name).is_some_and(|node| node.target.as_ref() == self.targets.get(*name) && !node.busy()))
+            .map(|(name, since)| (name.clone(), since.elapsed().as_secs_f64()))
+            .collect();
+        for (node, seconds) in done {
+            self.changing.remove(&node);
+            self.progress = Instant::now();
+            self.emit(EventKind::NodeDone { node, seconds });
+        }
+    }
+
+    async fn enter(&mut self, phase: Phase, look: &Inventory) -> Result<(), Error> {
+        if self.entered.is_some_and(|(entered, _)| entered == phase) {
+            return Ok(());
+        }
+        self.leave();
+        self.progress = Instant::now();
+        self.entered = Some((phase, Instant::now()));
+        self.emit(EventKind::PhaseStarted { phase: phase.name().into(), number: phase.number(), of: Phase::Completed.number(), title: phase.title().into() });
+        if phase > Phase::DPTrusted && self.record.rotation.as_ref().is_some_and(|rotation| rotation.trusted_at.is_none() && !rotation.rollback) {
+            if let Some(rotation) = &mut self.record.rotation {
+                rotation.trusted_at = Some(Timestamp::now().to_string());
+            }
+            self.write_spec().await?;
+        }
+        self.write_status(phase_of(look, &self.goal), Some(look)).await
+    }
+
+    pub(super) fn leave(&mut self) {
+        if let Some((phase, since)) = self.entered.take() {
+            self.emit(EventKind::PhaseDone { phase: phase.name().into(), seconds: since.elapsed().as_secs_f64() });
+        }
+    }
+
+    fn pause(&mut self, phase: Phase) -> Outcome {
+        self.leave();
+        self.emit(EventKind::Paused { before: phase.name().into() });
+        Outcome::Paused(phase)
+    }
+
+    fn wait_for(&mut self, reasons: Vec<String>) -> Result<(), Error> {
+        if reasons != self.waiting {
+            // Something moved, if only one reason out of many.
+            if reasons.len() < self.waiting.len() {
+                self.progress = Instant::now();
+            }
+            self.emit(EventKind::Waiting { waiting_for: reasons.clone() });
+            self.waiting.clone_from(&reasons);
+        }
+        self.patience(&reasons)
+    }
+
+    fn patience(&self, reasons: &[String]) -> Result<(), Error> {
+        if self.settings.timeout.is_zero() || self.progress.elapsed() < self.settings.timeout {
+            return Ok(());
+        }
+        let phase = self.entered.map_or("the rotation", |(phase, _)| phase.name());
+        let mut error = Error::new(ErrorKind::TimedOut, format!("{phase}: no progress for {} s", self.settings.timeout.as_secs()));
+        for reason in reasons.iter().chain(self.changing.keys()).take(8) {
+            error = error.caused_by(reason.clone());
+        }
+        Err(error.hint("the cluster works as it is; run the same command again to go on, or `certctl rotate-ca rollback`"))
+    }
+
+    pub(super) fn emit(&self, kind: EventKind) {
+        let event = Event { at: Timestamp::now(), rotation: format!("ca-{}", self.record.wanted), kind };
+        // Whoever listened may have gone; the rotation goes on.
+        drop(self.events.send(event));
+    }
+}

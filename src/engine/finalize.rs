@@ -1,0 +1,79 @@
+//! The second point of no return: the old CA's key is destroyed and nobody vouches for the new CA any more.
+
+use jiff::Timestamp;
+
+use super::driver::Driver;
+use super::observe::inventory;
+use crate::cluster::nodes::OldContainer;
+use crate::error::{Error, ErrorKind};
+use crate::pki::CaId;
+use crate::plan::{EventKind, NodeTarget};
+use crate::rotation::{Goal, Inventory, Phase, target};
+
+impl Driver {
+    /// Containers that have been running since before every process could have known the CA in force.
+    ///
+    /// # Errors
+    /// The pods cannot be listed, or the record does not say when.
+    pub async fn old_containers(&self) -> Result<Vec<OldContainer>, Error> {
+        let trusted_at = self.record.rotation.as_ref().and_then(|rotation| rotation.trusted_at.clone());
+        let time = trusted_at.ok_or_else(|| Error::failed("clusterpki/cluster does not say when the new CA was trusted everywhere"))?;
+        let time: Timestamp = time.parse().map_err(|error| Error::failed(format!("clusterpki/cluster: trustedAt: {error}")))?;
+        Ok(self.cluster.containers_older_than(time).await?)
+    }
+
+    /// Takes the cross-signed certificates out of the served chains, then has every node destroy the older CAs' keys.
+    ///
+    /// # Errors
+    /// A rotation is under way, there is nothing to finalize, or a node does not follow in time.
+    pub async fn finalize(&mut self) -> Result<Vec<CaId>, Error> {
+        let older: Vec<CaId> = self.older();
+        let current = self.record.current().cloned().ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
+        let Some(from) = older.first().cloned() else {
+            return Err(Error::refused("there is nothing to finalize: only one CA is recorded"));
+        };
+        let goal = Goal { from, to: Some(current), legacy: Vec::new(), rollback: false, ..self.goal.clone() };
+        loop {
+            let look = inventory(&self.live, &self.record, &self.knowledge);
+            self.targets = look.control_plane(&goal).filter_map(|(name, node)| Some((name.to_owned(), alone(node, &look, &goal)?))).collect();
+            self.write_specs(&look).await?;
+            let served = |(_, node): &(&str, &crate::rotation::NodeView)| !node.busy() && node.apiserver.vouched_by.is_empty();
+            if look.control_plane(&goal).all(|node| served(&node)) {
+                self.forget(&look, &older).await?;
+                self.write_status(Phase::Idle, Some(&look)).await?;
+                return Ok(older);
+            }
+            self.still_patient(&look, &goal)?;
+            self.wake().await;
+        }
+    }
+
+    /// Every recorded CA but the one in force.
+    #[must_use]
+    pub fn older(&self) -> Vec<CaId> {
+        self.record.versions.keys().filter(|ca| Some(*ca) != self.record.current()).cloned().collect()
+    }
+
+    fn still_patient(&self, look: &Inventory, goal: &Goal) -> Result<(), Error> {
+        if self.settings.timeout.is_zero() || self.began.elapsed() < self.settings.timeout {
+            return Ok(());
+        }
+        let late = look.control_plane(goal).filter(|(_, node)| node.busy() || !node.apiserver.vouched_by.is_empty());
+        let names: Vec<String> = late.map(|(name, _)| format!("node/{name} still serves a cross-signed chain")).collect();
+        self.emit(EventKind::Waiting { waiting_for: names.clone() });
+        let mut error = Error::new(ErrorKind::TimedOut, "the served chains did not change in time");
+        for name in names {
+            error = error.caused_by(name);
+        }
+        Err(error.hint("run the same command again; no key has been destroyed"))
+    }
+}
+
+/// The node as it is, its API server serving a chain that nobody vouches for.
+fn alone(node: &crate::rotation::NodeView, look: &Inventory, goal: &Goal) -> Option<NodeTarget> {
+    let mut wanted = target(Phase::Completed, node, look, goal)?;
+    if let Some(control_plane) = &mut wanted.control_plane {
+        control_plane.vouched_by.clear();
+    }
+    Some(wanted)
+}

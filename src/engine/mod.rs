@@ -1,0 +1,16 @@
+//! Where plans meet adapters: the only such place. It prints nothing; it emits events.
+
+mod begin;
+mod caller;
+mod desk;
+mod driver;
+mod finalize;
+mod observe;
+mod record;
+mod report;
+
+pub use begin::{Begin, Request, Start};
+pub use driver::{Driver, Outcome, Settings};
+pub use observe::{Knowledge, health, inventory};
+pub use record::Record;
+pub use report::{NodeReport, Report, report};

@@ -1,0 +1,127 @@
+//! One look at the cluster: objects and reports become an inventory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
+
+use super::record::Record;
+use crate::api::{NodePKI, NodePkiStatus};
+use crate::cluster::{Live, leader_node, nodes, trust};
+use crate::pki::CaId;
+use crate::plan::{ConfState, EndpointState};
+use crate::rotation::{ClusterView, Inventory, NodeHealth, NodeView};
+
+/// What a driver knows besides the objects.
+#[derive(Clone, Debug, Default)]
+pub struct Knowledge {
+    /// The ping of this driver; `None` for a reader that asks nobody.
+    pub ping: Option<String>,
+    /// Nodes that do not react to their object any more.
+    pub silent: BTreeSet<String>,
+    /// Signer of the last CSR made for a test.
+    pub csr_signer: Option<CaId>,
+    /// The caller's kubeconfig.
+    pub caller: Option<ConfState>,
+    /// caBundles that hold a CA of the cluster.
+    pub ca_bundles: BTreeMap<String, Vec<CaId>>,
+}
+
+/// Builds the inventory from watched objects.
+#[must_use]
+pub fn inventory(live: &Live, record: &Record, knowledge: &Knowledge) -> Inventory {
+    let reports: BTreeMap<String, Arc<NodePKI>> =
+        live.node_pkis.state().into_iter().filter_map(|object| Some((object.metadata.name.clone()?, object))).collect();
+    let nodes = live
+        .nodes
+        .state()
+        .iter()
+        .filter_map(|node| {
+            let name = node.metadata.name.clone()?;
+            let view = node_view(&name, node, &reports, knowledge);
+            Some((name, view))
+        })
+        .collect();
+    Inventory { nodes, cluster: cluster_view(live, knowledge), recorded: record.versions.keys().cloned().collect() }
+}
+
+fn node_view(name: &str, node: &Node, reports: &BTreeMap<String, Arc<NodePKI>>, knowledge: &Knowledge) -> NodeView {
+    let Some(report) = reports.get(name) else {
+        return NodeView { ready: nodes::ready(node), ..NodeView::default() };
+    };
+    let mut status = report.status.clone().unwrap_or_default();
+    // CA keys are sealed to control-plane nodes: what an agent says of itself is not enough, and a kubelet cannot set this label.
+    status.state.control_plane &= nodes::is_control_plane(node);
+    let own = |endpoint: &str| status.state.endpoints.get(endpoint).cloned().unwrap_or_default();
+    let kubelet = if status.state.control_plane { own("kubelet") } else { seen_from_outside(name, reports) };
+    NodeView {
+        apiserver: own("kube-apiserver"),
+        controller_manager: own("kube-controller-manager"),
+        scheduler: own("kube-scheduler"),
+        kubelet,
+        target: report.spec.target.clone(),
+        problem: status.problem.clone(),
+        responding: answered(&status, knowledge) && !knowledge.silent.contains(name),
+        ready: nodes::ready(node),
+        state: status.state,
+    }
+}
+
+fn answered(status: &NodePkiStatus, knowledge: &Knowledge) -> bool {
+    match &knowledge.ping {
+        Some(ping) => status.clock.as_ref().is_some_and(|clock| clock.ping == *ping),
+        None => !status.agent_version.is_empty(),
+    }
+}
+
+/// A worker holds no CA key, so a control-plane node asks its kubelet.
+fn seen_from_outside(name: &str, reports: &BTreeMap<String, Arc<NodePKI>>) -> EndpointState {
+    let key = format!("kubelet/{name}");
+    let answers = reports.values().filter_map(|report| report.status.as_ref()?.state.endpoints.get(&key));
+    // Of two that asked, the one that got an answer says more.
+    answers.max_by_key(|answer| !answer.serial.is_empty()).cloned().unwrap_or_default()
+}
+
+fn cluster_view(live: &Live, knowledge: &Knowledge) -> ClusterView {
+    let map = |maps: Vec<Arc<ConfigMap>>, name: &str| maps.into_iter().find(|map| map.metadata.name.as_deref() == Some(name));
+    let root_ca = live
+        .root_cas
+        .state()
+        .iter()
+        .map(|map| (map.metadata.namespace.clone().unwrap_or_default(), trust::root_ca(map)))
+        .collect();
+    let leader = live.leases.state().into_iter().find(|lease| lease.metadata.name.as_deref() == Some("kube-controller-manager"));
+    let holder = leader.and_then(|lease| lease.spec.as_ref()?.holder_identity.clone());
+    ClusterView {
+        root_ca,
+        cluster_info: map(live.kube_public.state(), "cluster-info").and_then(|map| trust::cluster_info(&map)),
+        ca_bundles: knowledge.ca_bundles.clone(),
+        kubeadm_own_signer: map(live.kube_system.state(), "kubeadm-config").and_then(|map| trust::kubeadm_own_signer(&map)),
+        client_ca: map(live.kube_system.state(), "extension-apiserver-authentication").map(|map| trust::client_ca(&map)).unwrap_or_default(),
+        controller_manager_leader: holder.as_deref().and_then(leader_node).map(str::to_owned),
+        csr_signer: knowledge.csr_signer.clone(),
+        caller: knowledge.caller.clone(),
+    }
+}
+
+/// What the preflight wants to know of each node besides its PKI. `asked` and `now` bound the clock: an answer was given in between.
+#[must_use]
+pub fn health(live: &Live, asked_millis: i64, now_millis: i64) -> BTreeMap<String, NodeHealth> {
+    let of = |report: &NodePKI| {
+        let status = report.status.clone().unwrap_or_default();
+        let skew = status.clock.as_ref().map_or(0, |clock| {
+            let late = (clock.unix_millis - now_millis).max(0);
+            let early = (clock.unix_millis - asked_millis).min(0);
+            (late + early) / 1000
+        });
+        let broken = status.certificates.iter().filter_map(|row| Some((row.path.clone(), row.problem.clone()?)));
+        NodeHealth {
+            agent_version: (!status.agent_version.is_empty()).then(|| status.agent_version.clone()),
+            clock_skew: skew,
+            etcd_healthy: status.etcd_healthy,
+            broken: broken.collect(),
+            key_mismatch: status.key_mismatch,
+        }
+    };
+    live.node_pkis.state().iter().filter_map(|report| Some((report.metadata.name.clone()?, of(report)))).collect()
+}

@@ -1,0 +1,201 @@
+//! What is written down for people: the ClusterPKI's status, and the report of `certctl status`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde::Serialize;
+
+use super::driver::{Driver, Outcome};
+use super::observe::{Knowledge, inventory};
+use super::record::Record;
+use crate::api::{ClusterPkiSpec, ClusterPkiStatus};
+use crate::cluster::Live;
+use crate::error::Error;
+use crate::pki::CaId;
+use crate::plan::{EventKind, same_set};
+use crate::rotation::{Inventory, Phase, Sentence, describe, missing, phase_of};
+
+/// Type of the one condition; its reasons are gkectl's.
+const CONDITION: &str = "CARotation";
+
+/// Where the cluster's CA stands, for people and scripts.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The CAVersion wanted.
+    pub ca_version: u32,
+    /// `True` when the rotation has completed.
+    pub status: &'static str,
+    /// gkectl's reason.
+    pub reason: &'static str,
+    /// gkectl's message.
+    pub message: String,
+    /// The phase reached.
+    pub phase: String,
+    /// Who began, and when.
+    pub started: Option<String>,
+    /// The planes in CAVersions.
+    #[serde(flatten)]
+    pub planes: Sentence,
+    /// Each node.
+    pub nodes: Vec<NodeReport>,
+    /// What the next phase waits for.
+    pub blocking: Vec<String>,
+    /// The command to go on with.
+    pub next: String,
+}
+
+/// One node's part.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeReport {
+    /// Name.
+    pub node: String,
+    /// `control-plane` or `worker`.
+    pub role: &'static str,
+    /// Ready condition.
+    pub ready: bool,
+    /// CAVersions in `ca.crt`, the signer first.
+    pub bundle: Vec<u32>,
+    /// CAVersion served by its API server.
+    pub served: Option<u32>,
+    /// CAVersion of the kubelet's certificate on disk.
+    pub kubelet: Option<u32>,
+    /// CAVersion of the kubelet's certificate as loaded.
+    pub kubelet_loaded: Option<u32>,
+    /// What stands in the way.
+    pub problem: Option<String>,
+    /// Left out by the administrator.
+    pub waived: bool,
+}
+
+/// The report from what is observed now.
+#[must_use]
+pub fn report(live: &Live) -> Option<Report> {
+    let record = Record::read(live.cluster_pki()?.as_ref());
+    let look = inventory(live, &record, &Knowledge::default());
+    let goal = record.goal(1)?;
+    let planes = describe(&look, &goal, &record.versions);
+    let rotating = record.rotating();
+    let phase = if rotating { phase_of(&look, &goal) } else { Phase::Idle };
+    let drifted = !rotating && drift(&look, &record);
+    let (status, reason) = match (rotating, drifted) {
+        (true, _) => ("False", "CARotationProgressed"),
+        (false, true) => ("False", "CARotationDrifted"),
+        (false, false) => ("True", "CARotationCompleted"),
+    };
+    let blocking = if rotating { missing(phase.next(), &look, &goal) } else { Vec::new() };
+    let rotation = record.rotation.as_ref();
+    let next = match (rotating, rotation.is_some_and(|rotation| rotation.rollback)) {
+        (true, true) => "certctl rotate-ca rollback",
+        (true, false) => "certctl rotate-ca",
+        (false, _) if record.authorities.len() > 1 => "certctl rotate-ca finalize",
+        (false, _) => "",
+    };
+    let number = |ca: &CaId| record.versions.get(ca).copied().unwrap_or_default();
+    Some(Report {
+        ca_version: record.wanted,
+        status,
+        reason,
+        message: planes.message.clone(),
+        phase: phase.name().into(),
+        started: rotation.map(|rotation| format!("by {} at {}", rotation.started_by, rotation.started_at)),
+        nodes: look.nodes.iter().map(|(name, node)| node_report(name, node, record.waived.contains(name), number)).collect(),
+        planes,
+        blocking,
+        next: next.into(),
+    })
+}
+
+fn node_report(name: &str, node: &crate::rotation::NodeView, waived: bool, number: impl Fn(&CaId) -> u32) -> NodeReport {
+    let disk = &node.state.disk;
+    let loaded = node.state.loaded.kubelet.as_ref().and_then(|process| process.conf.as_ref()?.issuer.as_ref());
+    NodeReport {
+        node: name.to_owned(),
+        role: if node.state.control_plane { "control-plane" } else { "worker" },
+        ready: node.ready,
+        bundle: disk.ca_bundle.iter().map(&number).collect(),
+        served: node.apiserver.issuer.as_ref().map(&number),
+        kubelet: disk.kubelet_client.as_ref().map(&number),
+        kubelet_loaded: loaded.map(&number),
+        problem: node.problem.clone(),
+        waived,
+    }
+}
+
+/// A completed cluster in which a node holds another CA than the one in force.
+fn drift(look: &Inventory, record: &Record) -> bool {
+    let Some(current) = record.current() else { return false };
+    let only = std::slice::from_ref(current);
+    let reporting = look.nodes.values().filter(|node| node.responding);
+    reporting.into_iter().any(|node| !same_set(&node.state.disk.ca_bundle, only) || node.state.disk.kubelet_client.as_ref() != Some(current))
+}
+
+impl Driver {
+    /// Writes the intent.
+    pub(super) async fn write_spec(&mut self) -> Result<(), Error> {
+        let spec = ClusterPkiSpec {
+            ca_version: self.record.wanted,
+            rotation: self.record.rotation.clone(),
+            waivers: self.goal.waived.iter().map(|node| format!("node/{node}")).collect(),
+        };
+        self.cluster.write_cluster_spec(&spec).await?;
+        Ok(())
+    }
+
+    /// Writes the summary.
+    pub(super) async fn write_status(&mut self, phase: Phase, look: Option<&Inventory>) -> Result<(), Error> {
+        let completed = self.finished;
+        let message = look.map(|look| describe(look, &self.goal, &self.record.versions).message).unwrap_or_default();
+        let condition = Condition {
+            type_: CONDITION.into(),
+            status: if completed { "True" } else { "False" }.into(),
+            reason: if completed { "CARotationCompleted" } else { "CARotationProgressed" }.into(),
+            message: message.clone(),
+            last_transition_time: Time(Timestamp::now()),
+            observed_generation: None,
+        };
+        let status = ClusterPkiStatus {
+            ca_version: Some(self.record.completed),
+            phase: phase.name().into(),
+            message,
+            conditions: vec![condition],
+            authorities: self.record.written(),
+        };
+        self.cluster.write_cluster_status(&status).await?;
+        Ok(())
+    }
+
+    /// Closes the rotation: the new CAVersion is in force, the nodes are left to themselves.
+    pub(super) async fn finish(&mut self, look: &Inventory) -> Result<Outcome, Error> {
+        self.leave();
+        let message = describe(look, &self.goal, &self.record.versions).message;
+        self.finished = true;
+        self.record.completed = self.record.wanted;
+        let mut gone: Vec<CaId> = Vec::new();
+        if self.goal.rollback {
+            gone.push(self.goal.from.clone());
+        }
+        self.forget(look, &gone).await?;
+        self.write_status(Phase::Completed, Some(look)).await?;
+        if self.goal.rollback {
+            self.record.rotation = None;
+            self.write_spec().await?;
+        }
+        self.emit(EventKind::Finished { ca_version: self.record.wanted, seconds: self.began.elapsed().as_secs_f64(), message });
+        Ok(Outcome::Completed)
+    }
+
+    /// Has every node destroy its copies of these CAs' keys, and takes them out of the record.
+    pub(super) async fn forget(&mut self, look: &Inventory, cas: &[CaId]) -> Result<(), Error> {
+        self.finished = true;
+        self.record.authorities.retain(|_, record| !cas.contains(&record.id));
+        for record in self.record.authorities.values_mut() {
+            record.crosses.retain(|cross| !cas.contains(&cross.by));
+        }
+        self.record.versions = self.record.authorities.iter().map(|(version, record)| (record.id.clone(), *version)).collect::<BTreeMap<_, _>>();
+        self.forgotten = cas.to_vec();
+        self.write_specs(look).await
+    }
+}
