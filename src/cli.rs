@@ -90,7 +90,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
         Command::Inspect(args) => inspect::run(context, &args).await,
         Command::RotateCa(args) => rotate_ca::run(context, &args).await,
         Command::Status(args) => status::run(context, &args).await,
-        Command::Install(args) => install::run(context, &args).await,
+        Command::Install(args) => install::install(context, &args).await,
         Command::Uninstall(args) => install::uninstall(context, &args).await,
         Command::Agent(args) => agent_cmd::run(context, &args).await,
         Command::Config(args) => config::run(context, &args),

@@ -1,10 +1,14 @@
 //! NodePKI and ClusterPKI: the driver writes specs, the agent its status.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::client::Cluster;
 use super::error::ClusterError;
+use super::live::Live;
 use crate::api::{CLUSTER_PKI, ClusterPKI, ClusterPkiSpec, ClusterPkiStatus, NodePKI, NodePkiSpec, NodePkiStatus};
 
 /// Field manager of everything the driver writes.
@@ -26,6 +30,37 @@ impl Cluster {
     pub async fn node_pkis(&self) -> Result<Vec<NodePKI>, ClusterError> {
         let api: Api<NodePKI> = Api::all(self.client.clone());
         Ok(api.list(&kube::api::ListParams::default()).await.map_err(ClusterError::call("list", "nodepkis.pki.certctl.dev"))?.items)
+    }
+
+    /// Waits until every node's agent of this version reports, and says how many they are.
+    ///
+    /// # Errors
+    /// A failed watch, or the nodes whose agents have not reported in time.
+    pub async fn agents_report(&self, version: &str, timeout: Duration) -> Result<usize, ClusterError> {
+        let live = Live::start(self).await?;
+        let missing = || {
+            let reported: BTreeSet<String> = live
+                .node_pkis
+                .state()
+                .iter()
+                .filter(|object| object.status.as_ref().is_some_and(|status| status.agent_version == version))
+                .filter_map(|object| object.metadata.name.clone())
+                .collect();
+            let nodes = live.nodes.state();
+            nodes.iter().filter_map(|node| node.metadata.name.clone()).filter(|name| !reported.contains(name)).collect::<Vec<_>>()
+        };
+        let all = async {
+            while !missing().is_empty() {
+                live.changed.notified().await;
+            }
+        };
+        match tokio::time::timeout(timeout, all).await {
+            Ok(()) => Ok(live.nodes.state().len()),
+            Err(_) => {
+                let problem = format!("no report within {} s from {}", timeout.as_secs(), missing().join(", "));
+                Err(ClusterError::content("daemonset/certctl-system/certctl-agent", problem))
+            }
+        }
     }
 
     /// Sets fields of one node's spec (JSON merge patch: `null` takes a field out).

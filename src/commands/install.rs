@@ -1,20 +1,61 @@
-//! `certctl install`: placeholder until the engine is there.
+//! `certctl install` and `certctl uninstall`: the objects and the agents.
 
+use clap::Args;
+
+use crate::cluster::{Cluster, InstallOptions, manifests};
+use crate::commands::rotate_ca::access;
 use crate::context::Context;
 use crate::error::Error;
 
 /// Arguments of `certctl install`.
-#[derive(Debug, clap::Args)]
-pub struct InstallArgs {}
-
-pub(crate) async fn run(_context: &Context, _args: &InstallArgs) -> Result<(), Error> {
-    Err(Error::failed("`certctl install` is not there yet"))
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  certctl install                         apply CRDs, roles and the agents' DaemonSet, and wait until they report
+  certctl install --export > certctl.yaml the same as YAML, for GitOps")]
+pub struct InstallArgs {
+    /// The agent's image
+    #[arg(long, value_name = "IMAGE", default_value_t = image())]
+    image: String,
+    /// Print the objects as YAML and apply nothing
+    #[arg(long)]
+    export: bool,
 }
 
 /// Arguments of `certctl uninstall`.
-#[derive(Debug, clap::Args)]
-pub struct UninstallArgs {}
+#[derive(Args, Debug)]
+pub struct UninstallArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
 
-pub(crate) async fn uninstall(_context: &Context, _args: &UninstallArgs) -> Result<(), Error> {
-    Err(Error::failed("`certctl uninstall` is not there yet"))
+fn image() -> String {
+    format!("certctl.dev/agent:{}", env!("CARGO_PKG_VERSION"))
+}
+
+pub(crate) async fn install(context: &Context, args: &InstallArgs) -> Result<(), Error> {
+    let options = InstallOptions { image: args.image.clone() };
+    if args.export {
+        for object in manifests(&options) {
+            let yaml = serde_saphyr::to_string(&object).map_err(Error::from_display)?;
+            context.ui.data(&format!("---\n{yaml}"))?;
+        }
+        return Ok(());
+    }
+    let cluster = Cluster::connect(&access(context, "install")).await?;
+    cluster.version().await?;
+    cluster.install(&options).await?;
+    context.ui.note("applied the CRDs, roles and the agents' DaemonSet; waiting for the agents");
+    let reported = cluster.agents_report(env!("CARGO_PKG_VERSION"), std::time::Duration::from_secs(120)).await?;
+    context.ui.note(&format!("{reported} agents report"));
+    Ok(())
+}
+
+pub(crate) async fn uninstall(context: &Context, args: &UninstallArgs) -> Result<(), Error> {
+    context.confirm("Take certctl's agents, objects and records out of the cluster?", args.yes).await?;
+    let cluster = Cluster::connect(&access(context, "uninstall")).await?;
+    cluster.version().await?;
+    cluster.uninstall(&InstallOptions { image: image() }).await?;
+    context.ui.note("taken out; /var/lib/certctl stays on the nodes, with the keys of CAs that were not finalized");
+    Ok(())
 }

@@ -1,12 +1,266 @@
-//! `certctl rotate-ca`: placeholder until the engine is there.
+//! `certctl rotate-ca`: replaces the cluster CA of a running cluster; `rollback` and `finalize` beside it.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use tokio::sync::mpsc;
+
+use crate::cluster::Access;
+use crate::config::{Config, MaxUnavailable, Waiver};
 use crate::context::Context;
+use crate::engine::{Begin, Driver, Outcome, PlanReport, Request, Settings, Start, dry_run};
 use crate::error::Error;
+use crate::plan::{Event, EventKind};
+use crate::rotation::Phase;
+use crate::ui::{Format, Table, View};
 
 /// Arguments of `certctl rotate-ca`.
-#[derive(Debug, clap::Args)]
-pub struct RotateCaArgs {}
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  certctl rotate-ca --dry-run                     show what would be done, and change nothing
+  certctl rotate-ca --yes                         rotate; run the same command again after an interruption
+  certctl rotate-ca --pause-before drop           stop while both CAs are trusted
+  certctl rotate-ca rollback --yes                return to the old CA, until the drop
+  certctl rotate-ca finalize --yes                destroy the old CA's key")]
+pub struct RotateCaArgs {
+    #[command(subcommand)]
+    command: Option<RotateCaCommand>,
+    #[command(flatten)]
+    options: RunArgs,
+    /// Print the plan and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The CAVersion wanted; it must be the next one
+    #[arg(long, value_name = "N")]
+    ca_version: Option<u32>,
+    /// Stop before this phase; `drop` is the point of no return
+    #[arg(long, value_name = "PHASE")]
+    pause_before: Option<Phase>,
+}
 
-pub(crate) async fn run(_context: &Context, _args: &RotateCaArgs) -> Result<(), Error> {
-    Err(Error::failed("`certctl rotate-ca` is not there yet"))
+/// What every form of the command takes.
+#[derive(Args, Debug, Clone)]
+pub struct RunArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Do not ask
+    #[arg(short, long, global = true)]
+    yes: bool,
+    /// Leave this node out, by name: node/NAME (repeatable)
+    #[arg(long, value_name = "node/NAME", global = true)]
+    waive: Vec<Waiver>,
+    /// Give up when nothing has moved for this long; 0 waits for ever
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::parse_duration, global = true)]
+    timeout: Option<jiff::SignedDuration>,
+    /// How many kubelets may restart at the same time, as a number or a percentage
+    #[arg(long, value_name = "N", global = true, value_parser = max_unavailable)]
+    max_unavailable: Option<MaxUnavailable>,
+}
+
+#[derive(Subcommand, Debug)]
+enum RotateCaCommand {
+    /// Return to the old CA, from any phase before the drop
+    Rollback,
+    /// Destroy the old CA's key and take the cross-signed certificate out of the served chains
+    Finalize {
+        /// Accept that containers started before both CAs were trusted are cut off
+        #[arg(long)]
+        accept_cut_off: bool,
+    },
+}
+
+fn max_unavailable(text: &str) -> Result<MaxUnavailable, String> {
+    let value = text.parse().map_or_else(|_| serde_json::Value::from(text), serde_json::Value::from::<u32>);
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+pub(crate) async fn run(context: &Context, args: &RotateCaArgs) -> Result<(), Error> {
+    let config = match &args.options.config {
+        Some(path) => Config::load(path).map_err(|error| Error::usage(error.to_string()))?,
+        None => Config::default(),
+    };
+    let job = Job { context, args: &args.options, config: &config };
+    match &args.command {
+        Some(RotateCaCommand::Rollback) => job.rotate(Request::Rollback, None).await,
+        Some(RotateCaCommand::Finalize { accept_cut_off }) => job.finalize(*accept_cut_off).await,
+        None if args.dry_run => job.plan(args.ca_version).await,
+        None => {
+            let paused = config.pause_before.as_deref().map(str::parse).transpose();
+            let pause_before = args.pause_before.or(paused.map_err(|error| Error::usage(format!("pauseBefore: {error}")))?);
+            job.rotate(Request::Rotate { ca_version: args.ca_version }, pause_before).await
+        }
+    }
+}
+
+struct Job<'a> {
+    context: &'a Context,
+    args: &'a RunArgs,
+    config: &'a Config,
+}
+
+impl Job<'_> {
+    async fn plan(&self, ca_version: Option<u32>) -> Result<(), Error> {
+        let access = access(self.context, "rotate-ca");
+        let report = {
+            let (holder, waive) = (holder(), self.waived());
+            let start = Start { access: &access, request: Request::Rotate { ca_version }, holder: &holder, dead: &dead, waive: &waive };
+            dry_run(&start, |nodes| self.max_unavailable().of(nodes)).await?
+        };
+        self.context.ui.show(&report, self.context.format_or(Format::Table), self.context.now)?;
+        if report.blockers.is_empty() { Ok(()) } else { Err(Error::refused("the rotation could not begin")) }
+    }
+
+    async fn rotate(&self, request: Request, pause_before: Option<Phase>) -> Result<(), Error> {
+        let question = match request {
+            Request::Rollback => "Return to the old cluster CA?",
+            _ => "Replace the cluster CA of this cluster? (`--dry-run` shows the plan)",
+        };
+        self.context.confirm(question, self.args.yes).await?;
+        let (events, printer) = self.printer();
+        let outcome = self.drive(request, pause_before, events).await;
+        drop(printer.await);
+        match outcome? {
+            Outcome::Completed => Ok(()),
+            Outcome::Paused(phase) => {
+                let go_on = format!("stopped before {phase}; to go on: certctl rotate-ca --yes");
+                self.context.ui.note(&go_on);
+                Ok(())
+            }
+        }
+    }
+
+    async fn drive(&self, request: Request, pause_before: Option<Phase>, events: mpsc::UnboundedSender<Event>) -> Result<Outcome, Error> {
+        let Begin { mut driver, resumed, .. } = self.begin(request, pause_before, events.clone()).await?;
+        if resumed {
+            driver.note(EventKind::Warning { message: "a rotation is under way: going on from where it stands".into() });
+        }
+        let mut signal = self.context.interrupt.take_over();
+        let outcome = tokio::select! {
+            outcome = driver.run() => outcome,
+            _ = signal.changed() => Err(self.context.interrupt.error().unwrap_or_else(|| Error::failed("interrupted"))),
+        };
+        driver.release().await;
+        outcome
+    }
+
+    async fn begin(&self, request: Request, pause_before: Option<Phase>, events: mpsc::UnboundedSender<Event>) -> Result<Begin, Error> {
+        let access = access(self.context, "rotate-ca");
+        let (holder, waive) = (holder(), self.waived());
+        let start = Start { access: &access, request, holder: &holder, dead: &dead, waive: &waive };
+        let timeout = self.args.timeout.unwrap_or_else(|| self.config.timeout.get());
+        let limit = self.max_unavailable();
+        let settings = Settings {
+            timeout: Duration::try_from(timeout).unwrap_or(Duration::ZERO),
+            max_unavailable: Box::new(move |nodes| limit.of(nodes)),
+            pause_before,
+            leaf_validity_seconds: self.config.leaf_validity.map(|validity| validity.get().as_secs()),
+            algorithm: self.config.key_algorithm.map(|algorithm| algorithm.to_string()),
+            ca_validity_seconds: self.config.ca_validity.map(|validity| validity.get().as_secs()),
+        };
+        Begin::new(&start, settings, events).await
+    }
+
+    async fn finalize(&self, accept_cut_off: bool) -> Result<(), Error> {
+        let (events, printer) = self.printer();
+        let Begin { mut driver, .. } = self.begin(Request::Finalize, None, events).await?;
+        let outcome = self.finalize_with(&mut driver, accept_cut_off).await;
+        driver.release().await;
+        drop(printer.await);
+        outcome
+    }
+
+    async fn finalize_with(&self, driver: &mut Driver, accept_cut_off: bool) -> Result<(), Error> {
+        let old = driver.old_containers().await?;
+        if !old.is_empty() && !accept_cut_off {
+            let mut error = Error::refused(format!("{} containers may hold only the old CA; nothing was changed", old.len()));
+            for container in &old {
+                error = error.caused_by(format!("{} ({}) on {}, running since {}", container.pod, container.container, container.node, container.started));
+            }
+            return Err(error.hint("restart them (`kubectl rollout restart …`), or accept that they are cut off with --accept-cut-off"));
+        }
+        self.context.confirm("Destroy the old cluster CA's key? This cannot be undone.", self.args.yes).await?;
+        let gone = driver.finalize().await?;
+        let names: Vec<&str> = gone.iter().map(crate::pki::CaId::short).collect();
+        self.context.ui.note(&format!("destroyed the key of CA {} on every control-plane node", names.join(", ")));
+        Ok(())
+    }
+
+    /// Events are shown by a task of their own, so that a slow terminal does not hold the rotation.
+    fn printer(&self) -> (mpsc::UnboundedSender<Event>, tokio::task::JoinHandle<()>) {
+        let (events, mut received) = mpsc::unbounded_channel();
+        let mut progress = self.context.ui.progress();
+        let task = tokio::spawn(async move {
+            while let Some(event) = received.recv().await {
+                progress.report(&event);
+            }
+        });
+        (events, task)
+    }
+
+    fn waived(&self) -> Vec<String> {
+        self.config.waive.iter().chain(&self.args.waive).map(|waiver| waiver.node().to_owned()).collect()
+    }
+
+    fn max_unavailable(&self) -> MaxUnavailable {
+        self.args.max_unavailable.unwrap_or(self.config.max_unavailable)
+    }
+}
+
+/// Where to find the cluster, by the global flags.
+pub(crate) fn access(context: &Context, verb: &'static str) -> Access {
+    let global = &context.global;
+    Access {
+        kubeconfig: global.kubeconfig.clone(),
+        context: global.context.clone(),
+        cluster: global.cluster.clone(),
+        user: global.user.clone(),
+        verb,
+    }
+}
+
+/// Who holds the Lease: user, host and process.
+fn holder() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+    format!("{user}@{}:{}", host(), std::process::id())
+}
+
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_else(|_| "unknown".into())
+}
+
+/// True for a holder on this host whose process is gone.
+fn dead(holder: &str) -> bool {
+    let Some((name, pid)) = holder.rsplit_once(':') else { return false };
+    name.ends_with(&format!("@{}", host())) && !Path::new("/proc").join(pid).exists()
+}
+
+impl View for PlanReport {
+    const KIND: &'static str = "Plan";
+
+    fn table(&self, _wide: bool) -> Table {
+        let mut table = Table::new(&["PHASE", "OBJECT", "RESTARTS", "DOES"]);
+        for phase in &self.phases {
+            for change in &phase.changes {
+                let does = change.does.join("; ");
+                table.row([phase.phase.to_string(), change.object.clone(), change.restarts.join(", "), does]);
+            }
+        }
+        table
+    }
+
+    fn text(&self, wide: bool) -> String {
+        let mut text = format!("Plan: the cluster CA goes to CAVersion {}\n\n{}", self.ca_version, self.table(wide));
+        for phase in &self.phases {
+            for who in &phase.cut_off {
+                text.push_str(&format!("\n{}: cuts {who}", phase.phase));
+            }
+        }
+        for blocker in &self.blockers {
+            text.push_str(&format!("\nblocked: {blocker}"));
+        }
+        text.push('\n');
+        text
+    }
 }

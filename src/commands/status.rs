@@ -1,12 +1,92 @@
-//! `certctl status`: placeholder until the engine is there.
+//! `certctl status`: where the cluster CA stands, in gkectl's words.
 
+use clap::Args;
+
+use crate::cluster::{Cluster, Live};
+use crate::commands::rotate_ca::access;
 use crate::context::Context;
+use crate::engine::{Report, report};
 use crate::error::Error;
+use crate::ui::{Format, Table, View};
 
 /// Arguments of `certctl status`.
-#[derive(Debug, clap::Args)]
-pub struct StatusArgs {}
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  certctl status                 the state, each node, what blocks, the next command
+  certctl status -o json         the same for scripts
+  certctl status --watch         print again at every change")]
+pub struct StatusArgs {
+    /// Print again at every change, until interrupted
+    #[arg(short, long)]
+    watch: bool,
+}
 
-pub(crate) async fn run(_context: &Context, _args: &StatusArgs) -> Result<(), Error> {
-    Err(Error::failed("`certctl status` is not there yet"))
+pub(crate) async fn run(context: &Context, args: &StatusArgs) -> Result<(), Error> {
+    let cluster = Cluster::connect(&access(context, "status")).await?;
+    cluster.version().await?;
+    let live = Live::start(&cluster).await?;
+    let mut shown: Option<String> = None;
+    loop {
+        let report = report(&live)
+            .ok_or_else(|| Error::failed("no rotation was ever run on this cluster").hint("`certctl rotate-ca --dry-run` shows the plan of one"))?;
+        let key = serde_json::to_string(&report).unwrap_or_default();
+        if shown.as_ref() != Some(&key) {
+            context.ui.show(&report, context.format_or(Format::Table), jiff::Timestamp::now())?;
+            shown = Some(key);
+        }
+        if !args.watch {
+            return Ok(());
+        }
+        live.changed.notified().await;
+    }
+}
+
+impl View for Report {
+    const KIND: &'static str = "CARotationStatus";
+
+    fn table(&self, wide: bool) -> Table {
+        let mut heads = vec!["NODE", "ROLE", "READY", "BUNDLE", "SERVED", "KUBELET"];
+        if wide {
+            heads.extend(["KUBELET LOADED", "WAIVED"]);
+        }
+        heads.push("PROBLEM");
+        let mut table = Table::new(&heads);
+        let number = |version: Option<u32>| version.map(|version| version.to_string()).unwrap_or_default();
+        for node in &self.nodes {
+            let bundle: Vec<String> = node.bundle.iter().map(ToString::to_string).collect();
+            let mut cells = vec![
+                node.node.clone(),
+                node.role.to_owned(),
+                if node.ready { "True" } else { "False" }.to_owned(),
+                format!("[{}]", bundle.join(" ")),
+                number(node.served),
+                number(node.kubelet),
+            ];
+            if wide {
+                cells.extend([number(node.kubelet_loaded), if node.waived { "yes" } else { "" }.to_owned()]);
+            }
+            cells.push(node.problem.clone().unwrap_or_default());
+            table.row(cells);
+        }
+        table
+    }
+
+    /// The first four lines are gkectl's, to the letter.
+    fn text(&self, wide: bool) -> String {
+        let mut text = format!(
+            "State of CARotation with CAVersion {} is -\nstatus: {},\nreason: {},\nmessage: {}\n\nphase: {}\n",
+            self.ca_version, self.status, self.reason, self.message, self.phase
+        );
+        if let Some(started) = &self.started {
+            text.push_str(&format!("started: {started}\n"));
+        }
+        text.push_str(&format!("\n{}", self.table(wide)));
+        for blocking in &self.blocking {
+            text.push_str(&format!("\nwaiting for: {blocking}"));
+        }
+        if !self.next.is_empty() {
+            text.push_str(&format!("\nnext: {}\n", self.next));
+        }
+        text
+    }
 }

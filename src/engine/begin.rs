@@ -56,8 +56,6 @@ pub struct Start<'a> {
     pub dead: &'a (dyn Fn(&str) -> bool + Sync),
     /// Nodes left out.
     pub waive: &'a [String],
-    /// Only look: no Lease, nothing written but the ping.
-    pub dry_run: bool,
 }
 
 impl Begin {
@@ -75,7 +73,7 @@ impl Begin {
         let resumed = record.rotating();
         intend(&mut record, start, &live)?;
         let ping = Timestamp::now().to_string();
-        let mut goal = record.goal(settings.max_unavailable).ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
+        let mut goal = record.goal((settings.max_unavailable)(live.nodes.state().len())).ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
         goal.pause_before = settings.pause_before;
         goal.waived.extend(start.waive.iter().cloned());
         let mut knowledge = Knowledge { ping: Some(ping), ..Knowledge::default() };
@@ -131,7 +129,7 @@ impl Driver {
             }
             return Err(error);
         }
-        if !start.dry_run {
+        if start.request != Request::Finalize {
             self.write_spec().await?;
             let phase = if resumed { crate::rotation::phase_of(&look, &self.goal) } else { Phase::Planned };
             self.write_status(phase, Some(&look)).await?;
@@ -157,7 +155,7 @@ impl Driver {
     }
 }
 
-async fn read_record(cluster: &Cluster) -> Result<Record, Error> {
+pub(super) async fn read_record(cluster: &Cluster) -> Result<Record, Error> {
     match cluster.cluster_pki().await? {
         Some(object) => Ok(Record::read(&object)),
         None => Ok(Record::default()),
@@ -179,7 +177,7 @@ async fn refuse_other_version(cluster: &Cluster, record: &Record, request: Reque
 }
 
 /// Sets what is wanted; a rotation under way is taken as it is.
-fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Result<(), Error> {
+pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Result<(), Error> {
     if record.authorities.is_empty() {
         record.add(1, &present_ca(live)?);
         record.completed = 1;

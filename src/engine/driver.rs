@@ -29,12 +29,11 @@ const SILENCE: Duration = Duration::from_secs(10);
 const SIGNER: &str = "/etc/kubernetes/pki/certctl/signer.pem";
 
 /// What the administrator chose.
-#[derive(Clone, Debug)]
 pub struct Settings {
     /// Longest wait for one phase to make progress; zero: for ever.
     pub timeout: Duration,
-    /// How many kubelets may restart at the same time.
-    pub max_unavailable: usize,
+    /// How many kubelets may restart at the same time, out of so many nodes.
+    pub max_unavailable: Box<dyn Fn(usize) -> usize + Send + Sync>,
     /// The phase before which to stop.
     pub pause_before: Option<Phase>,
     /// Lifetime of new leaves, seconds.
@@ -292,9 +291,10 @@ impl Driver {
             finished: self.finished,
         };
         let changed: Vec<(String, NodePkiSpec)> = changed_specs(&common, &self.live, look);
-        let writes = changed.iter().map(|(node, spec)| async {
+        let cluster = &self.cluster;
+        let writes = changed.iter().map(|(node, spec)| async move {
             let value = serde_json::to_value(spec).map_err(|error| Error::failed(format!("nodepki/{node}: {error}")))?;
-            self.cluster.patch_node_spec(node, value).await.map_err(Error::from)
+            cluster.patch_node_spec(node, value).await.map_err(Error::from)
         });
         futures::future::try_join_all(writes).await?;
         Ok(())
@@ -365,6 +365,11 @@ impl Driver {
             error = error.caused_by(reason.clone());
         }
         Err(error.hint("the cluster works as it is; run the same command again to go on, or `certctl rotate-ca rollback`"))
+    }
+
+    /// Says something beside the rotation's own events.
+    pub fn note(&self, kind: EventKind) {
+        self.emit(kind);
     }
 
     pub(super) fn emit(&self, kind: EventKind) {

@@ -4,12 +4,14 @@ mod begin;
 mod caller;
 mod desk;
 mod driver;
+mod dry_run;
 mod finalize;
 mod observe;
 mod record;
 mod report;
 
 pub use begin::{Begin, Request, Start};
+pub use dry_run::{PlanReport, PlannedChange, PlannedPhase, dry_run};
 pub use driver::{Driver, Outcome, Settings};
 pub use observe::{Knowledge, health, inventory};
 pub use record::Record;
