@@ -13,7 +13,7 @@ use super::requests;
 use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, SealFor, SealedKey};
 use crate::cluster::Cluster;
 use crate::error::Error;
-use crate::node::{ApplyContext, Authorities, Node, apply};
+use crate::node::{ApplyContext, Authorities, Node, Observation, apply};
 use crate::pki::{Certificate, SealingKey};
 use crate::plan::{NodeTarget, Op, node_ops};
 use crate::probe;
@@ -201,7 +201,9 @@ impl Session {
             Ok(observed) => observed,
             Err(error) => {
                 problems.push(error.to_string());
-                Default::default()
+                // What was seen last stands until something else is seen: a node that cannot look has not changed.
+                let last = self.reported.clone().unwrap_or_default();
+                Observation { state: last.state, rows: last.certificates, problems: Vec::new() }
             }
         };
         problems.extend(observed.problems.iter().cloned());

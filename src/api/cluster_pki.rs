@@ -13,8 +13,8 @@ use crate::pki::CaId;
 const ONE_AT_A_TIME: &str = "self.spec.caVersion == oldSelf.spec.caVersion || !has(oldSelf.status) || !has(oldSelf.status.caVersion) \
     || oldSelf.status.caVersion == oldSelf.spec.caVersion || self.spec.caVersion == oldSelf.status.caVersion";
 /// The refusal names who began, and when.
-const ONE_AT_A_TIME_MESSAGE: &str = "'caVersion must not change while the rotation to caVersion ' + string(oldSelf.spec.caVersion) + \
-    ' is not finished' + (has(oldSelf.spec.rotation) ? ', started by ' + oldSelf.spec.rotation.startedBy + ' at ' + oldSelf.spec.rotation.startedAt : '')";
+const ONE_AT_A_TIME_MESSAGE: &str = "has(oldSelf.spec.rotation) ? 'caVersion must not change while a rotation is not finished: \
+    started by ' + oldSelf.spec.rotation.startedBy + ' at ' + oldSelf.spec.rotation.startedAt : 'caVersion must not change while a rotation is not finished'";
 
 /// Wanted state.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -57,8 +57,10 @@ pub struct RotationIntent {
     #[serde(default)]
     pub rollback: bool,
     /// User and host.
+    #[schemars(length(max = 200))]
     pub started_by: String,
     /// RFC 3339, UTC.
+    #[schemars(length(max = 40))]
     pub started_at: String,
     /// RFC 3339, UTC: when every node's processes could have known both CAs; containers started before may hold only the old one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

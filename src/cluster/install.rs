@@ -79,6 +79,10 @@ fn roles() -> Vec<Value> {
     ]
 }
 
+/// A NodePKI that an agent creates asks nothing of anybody.
+const EMPTY_SPEC: &str = "oldObject != null || ((!has(object.spec.target) || object.spec.target == null) && \
+    (!has(object.spec.make) || object.spec.make == null) && (!has(object.spec.sealFor) || size(object.spec.sealFor) == 0))";
+
 /// An agent writes its own node's object only, and no spec: the API server itself refuses the rest.
 fn own_node_only() -> Vec<Value> {
     let agent = format!("request.userInfo.username == 'system:serviceaccount:{NAMESPACE}:{AGENT}'");
@@ -92,7 +96,7 @@ fn own_node_only() -> Vec<Value> {
             "matchConditions": [{ "name": "agents", "expression": agent }],
             "validations": [
                 { "expression": format!("object.metadata.name == {node}"), "message": "an agent writes the NodePKI of its own node only" },
-                { "expression": "oldObject != null || !has(object.spec.target)", "message": "an agent writes no spec" },
+                { "expression": EMPTY_SPEC, "message": "an agent writes no spec" },
             ],
         }}),
         json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": cluster_named(AGENT),

@@ -72,7 +72,7 @@ enum RotateCaCommand {
 }
 
 fn max_unavailable(text: &str) -> Result<MaxUnavailable, String> {
-    let value = text.parse().map_or_else(|_| serde_json::Value::from(text), serde_json::Value::from::<u32>);
+    let value = text.parse::<u32>().map_or_else(|_| serde_json::Value::from(text), serde_json::Value::from);
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
 

@@ -88,8 +88,8 @@ impl Driver {
             }
             self.read_record();
             self.note_silence();
-            let look = inventory(&self.live, &self.record, &self.knowledge);
             self.take_made().await?;
+            let look = self.look();
             self.note_done(&look);
             match next(&look, &self.goal) {
                 Next::Done => return self.finish(&look).await,
@@ -109,6 +109,17 @@ impl Driver {
             }
             self.wake().await;
         }
+    }
+
+    /// What is observed, with the targets as this driver has set them: the watch may be behind its own writes.
+    pub(super) fn look(&self) -> Inventory {
+        let mut look = inventory(&self.live, &self.record, &self.knowledge);
+        for (name, target) in &self.targets {
+            if let Some(node) = look.nodes.get_mut(name) {
+                node.target = Some(target.clone());
+            }
+        }
+        look
     }
 
     /// Gives the Lease back.
@@ -304,7 +315,7 @@ impl Driver {
         let done: Vec<(String, f64)> = self
             .changing
             .iter()
-            .filter(|(name, _)| look.nodes.get(*name).is_some_and(|node| node.target.as_ref() == self.targets.get(*name) && !node.busy()))
+            .filter(|(name, _)| look.nodes.get(*name).is_some_and(|node| !node.busy()))
             .map(|(name, since)| (name.clone(), since.elapsed().as_secs_f64()))
             .collect();
         for (node, seconds) in done {

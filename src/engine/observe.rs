@@ -50,8 +50,9 @@ fn node_view(name: &str, node: &Node, reports: &BTreeMap<String, Arc<NodePKI>>, 
         return NodeView { ready: nodes::ready(node), ..NodeView::default() };
     };
     let mut status = report.status.clone().unwrap_or_default();
-    // CA keys are sealed to control-plane nodes: what an agent says of itself is not enough, and a kubelet cannot set this label.
-    status.state.control_plane &= nodes::is_control_plane(node);
+    // The role is the cluster's word, not the agent's: CA keys are sealed to control-plane nodes, and a node that cannot read its own
+    // manifests for a moment must not drop out of the control plane. A kubelet cannot set this label.
+    status.state.control_plane = nodes::is_control_plane(node);
     let own = |endpoint: &str| status.state.endpoints.get(endpoint).cloned().unwrap_or_default();
     let kubelet = if status.state.control_plane { own("kubelet") } else { seen_from_outside(name, reports) };
     NodeView {

@@ -110,7 +110,7 @@ fn loaded(process: Option<&ProcessState>, wanted: &Credential) -> bool {
 
 fn scheduler_op(state: &NodeState, wanted: &ControlPlaneTarget, ops: &mut Vec<Op>) {
     let on_disk = state.disk.confs.get(&Conf::Scheduler).is_some_and(|held| holds(held, &wanted.components));
-    if on_disk && loaded(state.loaded.scheduler.as_ref(), &wanted.components) {
+    if on_disk && (!wanted.components_loaded || loaded(state.loaded.scheduler.as_ref(), &wanted.components)) {
         return;
     }
     let during = if on_disk { Vec::new() } else { vec![write_conf(Conf::Scheduler, &wanted.components)] };
@@ -125,7 +125,8 @@ fn controller_manager_op(state: &NodeState, target: &NodeTarget, wanted: &Contro
     let root_ca = !same_set(&wanted.root_ca, &target.ca_bundle)
         || process.is_some_and(|p| same_set(&p.root_ca, &wanted.root_ca));
     let flags = state.disk.own_signer == own && process.is_some_and(|p| p.own_signer == own);
-    if on_disk && loaded(process, &wanted.components) && root_ca && flags {
+    let credential = !wanted.components_loaded || loaded(process, &wanted.components);
+    if on_disk && credential && root_ca && flags {
         return;
     }
     let mut during = Vec::new();

@@ -45,8 +45,10 @@ pub struct ControlPlaneTarget {
     pub kubelet_client: CaId,
     /// `admin.conf` and `super-admin.conf`.
     pub admin: Credential,
-    /// `controller-manager.conf` and `scheduler.conf`, which must also be loaded.
+    /// `controller-manager.conf` and `scheduler.conf`.
     pub components: Credential,
+    /// True when the running components must have loaded `components`, false when the files are enough for now.
+    pub components_loaded: bool,
     /// The `--root-ca-file` that the running kube-controller-manager must have loaded.
     pub root_ca: Vec<CaId>,
 }

@@ -85,6 +85,7 @@ impl Ask<'_> {
         let leaf = |leaf| disk.leaves.get(&leaf).and_then(|held| held.issuer.as_ref());
         let serving = self.issuer(Phase::CPReissued, leaf(Leaf::Apiserver));
         let bundle = self.bundle();
+        let components = self.components(inventory, goal);
         ControlPlaneTarget {
             kept: self.both(self.from),
             signer: self.own_signer(&bundle).then(|| self.signer()),
@@ -92,7 +93,8 @@ impl Ask<'_> {
             serving,
             kubelet_client: self.issuer(Phase::CPReissued, leaf(Leaf::ApiserverKubeletClient)),
             admin: self.admin(),
-            components: self.components(inventory, goal),
+            components_loaded: components.issuer == *self.to,
+            components,
             root_ca: self.root_ca(bundle),
         }
     }

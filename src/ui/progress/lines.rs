@@ -57,6 +57,9 @@ fn write_lines(elapsed: Duration, lines: &[String]) {
     }
 }
 
+/// How many observations that are waited for are named at once.
+const NAMED: usize = 3;
+
 /// What to say; knows no clock and no terminal.
 #[derive(Debug, Default)]
 struct Script {
@@ -74,10 +77,7 @@ impl Script {
                 vec![format!("phase {number}/{of} {phase}: {title}")]
             }
             EventKind::Waiting { waiting_for } if *waiting_for == self.waiting_for => Vec::new(),
-            EventKind::Waiting { waiting_for } => {
-                self.waiting_for.clone_from(waiting_for);
-                waiting_for.iter().map(|what| format!("{}: waiting for {what}", self.phase)).collect()
-            }
+            EventKind::Waiting { waiting_for } => self.waiting(waiting_for),
             EventKind::NodeChanging { node, ops } => {
                 vec![format!("{}: {node}: {}", self.phase, ops.join("; "))]
             }
@@ -97,6 +97,18 @@ impl Script {
                 vec![format!("finished at CAVersion {ca_version} in {seconds:.1} s: {message}")]
             }
         }
+    }
+
+    /// What is new since the last time, the first few by name: a log of 5,000 nodes must stay readable.
+    fn waiting(&mut self, waiting_for: &[String]) -> Vec<String> {
+        let new: Vec<&String> = waiting_for.iter().filter(|what| !self.waiting_for.contains(what)).collect();
+        let mut lines: Vec<String> =
+            new.iter().take(NAMED).map(|what| format!("{}: waiting for {what}", self.phase)).collect();
+        if new.len() > NAMED {
+            lines.push(format!("{}: waiting for {} more", self.phase, new.len() - NAMED));
+        }
+        self.waiting_for = waiting_for.to_vec();
+        lines
     }
 
     fn heartbeat(&self) -> Option<String> {
