@@ -1,13 +1,12 @@
 //! What operations need from the cluster while they change the node.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::FutureExt;
 
 use crate::cluster::{Cluster, csr, release_leader};
-use crate::node::{BoxError, Callbacks};
-use crate::plan::Component;
+use crate::node::{BoxError, Callbacks, Layout};
+use crate::plan::{Component, Conf};
 use crate::probe;
 
 /// Longest wait for a component that has just started to say that it is healthy.
@@ -20,12 +19,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SIGNED: Duration = Duration::from_secs(60);
 
 /// The cluster's part of an operation, for one node.
-pub(super) fn callbacks(cluster: &Cluster, node: &str, root: &Path) -> Callbacks {
-    let (cluster, node, root) = (cluster.clone(), node.to_owned(), root.to_path_buf());
+pub(super) fn callbacks(cluster: &Cluster, node: &str, layout: &Layout) -> Callbacks {
+    let (cluster, node, layout) = (cluster.clone(), node.to_owned(), layout.clone());
     Callbacks {
         component_gone: Box::new(move |component| release(cluster.clone(), component, node.clone()).boxed()),
         component_ready: Box::new(move |component| ready(component).boxed()),
-        sign_kubelet_client: Box::new(move |request| sign(root.clone(), request).boxed()),
+        sign_kubelet_client: Box::new(move |request| sign(layout.clone(), request).boxed()),
     }
 }
 
@@ -54,7 +53,8 @@ async fn ready(component: Component) -> Result<(), BoxError> {
 }
 
 /// Asks with the kubelet's own certificate: kube-controller-manager then approves by itself.
-async fn sign(root: PathBuf, request: String) -> Result<String, BoxError> {
-    let kubelet = Cluster::as_kubelet(&root, "agent, for the kubelet").await?;
+async fn sign(layout: Layout, request: String) -> Result<String, BoxError> {
+    let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
+    let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
     Ok(csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, SIGNED).await?)
 }

@@ -45,6 +45,18 @@ pub struct Session {
     unsettled: u32,
 }
 
+/// An error with its causes: what the administrator sees of it is one line in an object.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 /// What to wait for after a look.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outlook {
@@ -177,7 +189,7 @@ impl Session {
     }
 
     async fn apply(&self, op: &Op, spec: &NodePkiSpec, authorities: &Authorities) -> Result<(), String> {
-        let callbacks = callbacks(&self.cluster, &self.name, self.node.layout().root());
+        let callbacks = callbacks(&self.cluster, &self.name, self.node.layout());
         let rotation = spec.rotation.as_deref().unwrap_or("unnamed");
         let context = ApplyContext {
             node: &self.node,
@@ -188,7 +200,7 @@ impl Session {
             callbacks: &callbacks,
         };
         tracing::info!(%op, "begin");
-        apply(op, &context).await.map_err(|error| format!("{op}: {error}"))?;
+        apply(op, &context).await.map_err(|error| format!("{op}: {}", in_full(&error)))?;
         tracing::info!(%op, "done");
         Ok(())
     }

@@ -135,6 +135,12 @@ impl Layout {
         self.path(STATE).join("history.json")
     }
 
+    /// The file behind `kubelet-client-current.pem`: its link is absolute on the node, not below the root.
+    #[must_use]
+    pub fn kubelet_client(&self) -> PathBuf {
+        self.resolve(&self.path(KUBELET_CLIENT))
+    }
+
     /// The node's private key for sealed CA keys (0600).
     #[must_use]
     pub fn sealing_key(&self) -> PathBuf {

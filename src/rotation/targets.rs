@@ -56,12 +56,13 @@ impl Ask<'_> {
     }
 
     fn bundle(&self) -> Vec<CaId> {
-        let (widen, narrow) = if self.node.state.control_plane {
-            (Phase::CPTrusted, Phase::CPUntrusted)
-        } else {
-            (Phase::DPTrusted, Phase::DPUntrusted)
-        };
-        self.trust(widen, narrow, &self.node.state.disk.ca_bundle, &self.signer())
+        let held = &self.node.state.disk.ca_bundle;
+        if self.node.state.control_plane {
+            return self.trust(Phase::CPTrusted, Phase::CPUntrusted, held, &self.signer());
+        }
+        // Nobody signs on a worker, so the order does not matter there and stays.
+        let wanted = self.trust(Phase::DPTrusted, Phase::DPUntrusted, held, self.from);
+        if same_set(&wanted, held) { held.clone() } else { wanted }
     }
 
     /// The CA that signs CSRs on this node now, or the new one once it is time.
