@@ -52,10 +52,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "node/NAME", global = true)]
     waive: Vec<Waiver>,
     /// Give up when nothing has moved for this long; 0 waits for ever
-    #[arg(long, value_name = "DURATION", value_parser = crate::config::parse_duration, global = true)]
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::parse_timeout, global = true)]
     timeout: Option<jiff::SignedDuration>,
     /// How many kubelets may restart at the same time, as a number or a percentage
-    #[arg(long, value_name = "N", global = true, value_parser = max_unavailable)]
+    #[arg(long, value_name = "N", global = true)]
     max_unavailable: Option<MaxUnavailable>,
 }
 
@@ -69,11 +69,6 @@ enum RotateCaCommand {
         #[arg(long)]
         accept_cut_off: bool,
     },
-}
-
-fn max_unavailable(text: &str) -> Result<MaxUnavailable, String> {
-    let value = text.parse::<u32>().map_or_else(|_| serde_json::Value::from(text), serde_json::Value::from);
-    serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
 pub(crate) async fn run(context: &Context, args: &RotateCaArgs) -> Result<(), Error> {

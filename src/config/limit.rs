@@ -5,13 +5,14 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// How many nodes may be changed at a time: a number, or a percentage of all nodes as in a Deployment's strategy.
+/// How many kubelets may restart at a time: a number, or a percentage of all nodes as in a Deployment's strategy. A restarting kubelet
+/// leaves its pods running, so the default is a Deployment's 25 %.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "Either")]
 pub enum MaxUnavailable {
     /// This many.
     Nodes(u32),
-    /// This many in a hundred, rounded down, at least one.
+    /// This many in a hundred, rounded up, at least one.
     Percent(u32),
 }
 
@@ -28,7 +29,7 @@ impl MaxUnavailable {
     pub const fn of(self, total: usize) -> usize {
         let allowed = match self {
             Self::Nodes(count) => count as usize,
-            Self::Percent(percent) => total.saturating_mul(percent as usize) / 100,
+            Self::Percent(percent) => total.saturating_mul(percent as usize).div_ceil(100),
         };
         if allowed == 0 { 1 } else { allowed }
     }
@@ -36,7 +37,7 @@ impl MaxUnavailable {
 
 impl Default for MaxUnavailable {
     fn default() -> Self {
-        Self::Nodes(1)
+        Self::Percent(25)
     }
 }
 
