@@ -12,6 +12,7 @@ use crate::node::Role;
 use crate::prober::{self, ProbeArgs};
 use crate::record::Record;
 use crate::restarts::{self, RestartsArgs};
+use crate::scenarios::{self, TestArgs, TortureArgs};
 use crate::status::{self, Format};
 use crate::step::{for_all, step};
 use crate::up::{self, UpOptions};
@@ -93,6 +94,10 @@ enum Subcommands {
     Probe(ProbeArgs),
     /// Count how often each component of each node is started
     Restarts(RestartsArgs),
+    /// Run certctl through its scenarios on a lab of its own, and print a line per test
+    Test(TestArgs),
+    /// Kill and power-cut everything at every phase of a rotation (hours); prints a table
+    Torture(TortureArgs),
 }
 
 #[derive(Args)]
@@ -137,13 +142,15 @@ impl Cli {
             Subcommands::DeployClients => alone(clients::deploy)?,
             Subcommands::Probe(arguments) => return prober::run(&arguments),
             Subcommands::Restarts(arguments) => return restarts::run(&arguments),
+            Subcommands::Test(arguments) => return alone(|| scenarios::test(&arguments)),
+            Subcommands::Torture(arguments) => return alone(|| scenarios::torture(&arguments)),
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// For commands that change the lab.
-fn alone(work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn alone<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let _lock = Lock::acquire(&paths::lock())?;
     work()
 }
@@ -190,7 +197,7 @@ fn power_on(name: &str) -> Result<()> {
 }
 
 /// The archive is read on the machine; a node need not see it.
-fn load_image(archive: &Path) -> Result<()> {
+pub fn load_image(archive: &Path) -> Result<()> {
     let record = Record::load()?;
     let bytes = std::fs::read(archive).with_context(|| format!("cannot read {}", archive.display()))?;
     step(&format!("import {}", archive.display()), || {

@@ -21,6 +21,7 @@ mod process;
 mod record;
 mod restarts;
 mod rootfs;
+mod scenarios;
 mod snapshot;
 mod status;
 mod step;

@@ -1,0 +1,90 @@
+//! Scenarios: certctl at work on the lab's cluster, disturbed in every way that a cluster can be.
+//!
+//! A story begins with one healthy cluster, brought back from a snapshot, and consists of tests that follow each other on
+//! it. What a test asks of the cluster it asks past certctl wherever it can: node files, kubectl, the prober.
+
+mod bench;
+mod command;
+mod evidence;
+mod figures;
+mod kills;
+mod power;
+mod refusals;
+mod rollback;
+mod rotation;
+mod tally;
+mod torture;
+mod waiver;
+mod watch;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use self::bench::{Bench, BenchOptions};
+use self::tally::Tally;
+
+pub use self::torture::{TortureArgs, run as torture};
+
+/// Arguments of `lab test`.
+#[derive(Args, Clone, Debug)]
+pub struct TestArgs {
+    /// Only these stories
+    #[arg(value_name = "STORY", value_parser = names())]
+    stories: Vec<String>,
+    #[command(flatten)]
+    bench: BenchOptions,
+}
+
+/// A sequence of tests on one cluster. `leaves_healthy` says that the next story needs no restore if nothing failed.
+struct Story {
+    name: &'static str,
+    leaves_healthy: bool,
+    tell: fn(&Bench, &mut Tally) -> Result<()>,
+}
+
+/// Those that change nothing come first.
+const STORIES: [Story; 6] = [
+    Story { name: "refusals", leaves_healthy: true, tell: refusals::tell },
+    Story { name: "rotation", leaves_healthy: false, tell: rotation::tell },
+    Story { name: "kills", leaves_healthy: false, tell: kills::tell },
+    Story { name: "power", leaves_healthy: false, tell: power::tell },
+    Story { name: "rollback", leaves_healthy: false, tell: rollback::tell },
+    Story { name: "waiver", leaves_healthy: false, tell: waiver::tell },
+];
+
+fn names() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(STORIES.map(|story| story.name))
+}
+
+/// `lab test`: prints a line per test and the totals; the exit code is 0 if nothing failed.
+pub fn test(args: &TestArgs) -> Result<ExitCode> {
+    let mut tally = Tally::default();
+    let bench = Bench::prepare(&args.bench)?;
+    let mut healthy = true;
+    for story in STORIES.iter().filter(|story| chosen(args, story)) {
+        if !healthy && let Err(error) = bench.restore() {
+            tally.fail(&format!("{}: the cluster comes back from its snapshot", story.name), &error);
+            continue;
+        }
+        let failed_before = tally.failed();
+        // The reason is printed already: a story that cannot go on ends here.
+        let told = (story.tell)(&bench, &mut tally);
+        if let Err(error) = &told
+            && tally.failed() == failed_before
+        {
+            tally.fail(story.name, error);
+        }
+        if tally.failed() > failed_before {
+            bench.explain();
+        }
+        healthy = story.leaves_healthy && told.is_ok() && tally.failed() == failed_before;
+    }
+    bench.close()?;
+    Ok(tally.finish())
+}
+
+fn chosen(args: &TestArgs, story: &Story) -> bool {
+    args.stories.is_empty() || args.stories.iter().any(|name| name == story.name)
+}
