@@ -188,7 +188,9 @@ impl From<ClusterError> for Error {
             ClusterError::NoCluster { .. } => {
                 Self::failed(error.to_string()).hint("name a kubeconfig with --kubeconfig or KUBECONFIG")
             }
-            ClusterError::Call { code: Some(404), object, .. } if object.contains("pki.certctl.dev") || object.contains("pki/") => {
+            ClusterError::Call { code: Some(404), object, .. }
+                if object.contains("pki.certctl.dev") || object.contains("pki/") =>
+            {
                 Self::failed(error.to_string()).hint("run `certctl install` first")
             }
             ClusterError::Call { code: Some(422), .. } => Self::refused(error.to_string()),

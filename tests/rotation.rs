@@ -27,7 +27,10 @@ fn node(control_plane: bool, old: &CaId) -> NodeView {
         state.disk.ca_key = Some(old.clone());
         state.disk.kept = vec![old.clone()];
         for leaf in Leaf::ALL {
-            state.disk.leaves.insert(leaf, LeafState { issuer: Some(old.clone()), vouched_by: Vec::new(), not_after: 1 });
+            state
+                .disk
+                .leaves
+                .insert(leaf, LeafState { issuer: Some(old.clone()), vouched_by: Vec::new(), not_after: 1 });
         }
         for name in [Conf::Admin, Conf::SuperAdmin, Conf::ControllerManager, Conf::Scheduler] {
             state.disk.confs.insert(name, conf(old));
@@ -58,7 +61,15 @@ fn cluster(control_planes: usize, workers: usize) -> (Inventory, Goal) {
         csr_signer: None,
         caller: Some(conf(&old)),
     };
-    let goal = Goal { from: old.clone(), to: None, legacy: Vec::new(), rollback: false, waived: BTreeSet::new(), max_unavailable: 2, pause_before: None };
+    let goal = Goal {
+        from: old.clone(),
+        to: None,
+        legacy: Vec::new(),
+        rollback: false,
+        waived: BTreeSet::new(),
+        max_unavailable: 2,
+        pause_before: None,
+    };
     let mut inventory = Inventory { nodes, cluster: view, recorded: BTreeSet::from([old]) };
     settle(&mut inventory, &goal);
     (inventory, goal)
@@ -99,7 +110,8 @@ fn run(world: &mut Inventory, goal: &mut Goal, stop: usize) -> bool {
 
 /// An agent that comes back goes on with the target that its node was given.
 fn carry_on(world: &mut Inventory) {
-    let busy: Vec<String> = world.nodes.iter().filter(|(_, node)| node.responding && node.busy()).map(|(name, _)| name.clone()).collect();
+    let busy: Vec<String> =
+        world.nodes.iter().filter(|(_, node)| node.responding && node.busy()).map(|(name, _)| name.clone()).collect();
     for name in busy {
         let node = &world.nodes[&name];
         for op in node_ops(&node.state, node.target.as_ref().unwrap()) {
@@ -142,7 +154,11 @@ fn a_whole_rotation_ends_in_the_stock_layout_with_the_restarts_that_are_promised
         let promised = if *process == "kube-controller-manager" { 3 } else { 1 };
         assert_eq!(*count, promised, "{process} on {node}");
     }
-    assert_eq!(restarts.len(), 3 * 2 + 5, "KCM and scheduler per control-plane node, the kubelet per node: {restarts:?}");
+    assert_eq!(
+        restarts.len(),
+        3 * 2 + 5,
+        "KCM and scheduler per control-plane node, the kubelet per node: {restarts:?}"
+    );
 
     let (mut world, mut goal) = cluster(3, 2);
     run_to_end(&mut world, &mut goal, &materials());
@@ -245,7 +261,9 @@ fn a_silent_node_holds_the_rotation_until_it_is_waived_and_is_brought_up_to_date
         };
         for step in &steps {
             match step {
-                Step::Node { node, target, .. } if node == "w-2" => world.nodes.get_mut("w-2").unwrap().target = Some((**target).clone()),
+                Step::Node { node, target, .. } if node == "w-2" => {
+                    world.nodes.get_mut("w-2").unwrap().target = Some((**target).clone())
+                }
                 step => take(&mut world, &mut goal, step),
             }
         }
@@ -273,7 +291,10 @@ fn the_matrix_names_the_edge_of_a_step_that_would_cut_somebody_off() {
     let ops = vec![Op::ReissueKubeletClient(ca("new")), Op::RestartKubelet];
     let steps = vec![Step::Node { node: "w-1".into(), target: Box::new(wanted), ops }];
     let violations = Matrix::new(&materials(), now()).check(&world, &goal, &steps);
-    assert!(violations.iter().any(|v| v.presenter.contains("node/w-1") && v.verifier.contains("kube-apiserver")), "{violations:?}");
+    assert!(
+        violations.iter().any(|v| v.presenter.contains("node/w-1") && v.verifier.contains("kube-apiserver")),
+        "{violations:?}"
+    );
 }
 
 #[test]

@@ -16,8 +16,13 @@ const SILENCE: Duration = Duration::from_secs(330);
 /// Longest pause before a watch that was refused is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 /// Folders whose changes matter, on the node.
-const FOLDERS: [&str; 5] =
-    ["etc/kubernetes", "etc/kubernetes/pki", "etc/kubernetes/pki/etcd", "etc/kubernetes/manifests", "var/lib/kubelet/pki"];
+const FOLDERS: [&str; 5] = [
+    "etc/kubernetes",
+    "etc/kubernetes/pki",
+    "etc/kubernetes/pki/etcd",
+    "etc/kubernetes/manifests",
+    "var/lib/kubelet/pki",
+];
 
 /// Keeps the newest version of the node's own object in a channel, for ever: relist on 410, on an error and on silence.
 pub(super) fn follow_object(cluster: Cluster, node: String) -> watch::Receiver<Option<NodePKI>> {
@@ -49,7 +54,8 @@ pub(super) fn follow_object(cluster: Cluster, node: String) -> watch::Receiver<O
 /// Fires when something in the folders was written, renamed or removed.
 pub(super) fn follow_folders(root: &Path) -> std::io::Result<impl Stream<Item = ()> + Unpin + use<>> {
     let inotify = Inotify::init()?;
-    let mask = WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO | WatchMask::MOVED_FROM | WatchMask::DELETE | WatchMask::ATTRIB;
+    let mask =
+        WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO | WatchMask::MOVED_FROM | WatchMask::DELETE | WatchMask::ATTRIB;
     for folder in FOLDERS {
         // A worker lacks some of them.
         if let Err(error) = inotify.watches().add(root.join(folder), mask) {

@@ -113,7 +113,9 @@ impl Prober {
 fn issue(ca: &CaId, authorities: &Authorities, now: Timestamp) -> Result<Client, String> {
     let authority = authorities.authority(ca).map_err(|error| error.to_string())?;
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).map_err(|error| error.to_string())?;
-    let leaf = authority.issue_client(PROBE_USER, &[], key.spki_der(), PROBE_VALIDITY, now).map_err(|error| error.to_string())?;
+    let leaf = authority
+        .issue_client(PROBE_USER, &[], key.spki_der(), PROBE_VALIDITY, now)
+        .map_err(|error| error.to_string())?;
     let until = leaf.not_after().checked_sub(SignedDuration::from_mins(10)).unwrap_or(now);
     Ok(Client { chain: vec![leaf.rustls_der()], key: key.rustls_der(), until })
 }
@@ -130,9 +132,10 @@ fn as_expected(endpoint: &Endpoint, answer: &EndpointState) -> bool {
     let served = endpoint.serves.is_none() || endpoint.serves == answer.issuer;
     let Some(accepts) = &endpoint.accepts else { return served };
     served
-        && answer.clients.iter().all(|(ca, verdict)| {
-            *verdict == if accepts.contains(ca) { Verdict::Accepted } else { Verdict::Refused }
-        })
+        && answer
+            .clients
+            .iter()
+            .all(|(ca, verdict)| *verdict == if accepts.contains(ca) { Verdict::Accepted } else { Verdict::Refused })
 }
 
 fn own_endpoints(state: &NodeState) -> Vec<Endpoint> {

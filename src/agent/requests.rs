@@ -75,7 +75,12 @@ pub(super) fn seal(requests: &[SealFor], authorities: &Authorities) -> Result<Ve
 
 /// Makes the CA asked for and cross-signs old and new with each other. The same request is answered with the same CA, also after a
 /// crash between the making and the report: the request's name is written beside the key.
-pub(super) fn make(request: &MakeAuthority, layout: &Layout, authorities: &mut Authorities, now: Timestamp) -> Result<Made> {
+pub(super) fn make(
+    request: &MakeAuthority,
+    layout: &Layout,
+    authorities: &mut Authorities,
+    now: Timestamp,
+) -> Result<Made> {
     let old = authorities.certificate(&request.like).map_err(words)?.clone();
     let note = layout.authorities().join(format!("made-{}", safe(&request.request)));
     let found = std::fs::read_to_string(&note).ok();
@@ -93,10 +98,15 @@ pub(super) fn make(request: &MakeAuthority, layout: &Layout, authorities: &mut A
     };
     // Every older CA whose key is still here vouches too: processes started before the last rotation may trust only that.
     let others: Vec<CaId> = authorities.kept().into_iter().filter(|ca| *ca != id).collect();
-    let others: Vec<CertificateAuthority> = others.iter().map(|ca| authorities.authority(ca).map_err(words)).collect::<Result<_>>()?;
+    let others: Vec<CertificateAuthority> =
+        others.iter().map(|ca| authorities.authority(ca).map_err(words)).collect::<Result<_>>()?;
     let new = authorities.authority(&id).map_err(words)?;
     let like = authorities.authority(&request.like).map_err(words)?;
-    Ok(Made { request: request.request.clone(), authority: record(&new, &others, now)?, old: record(&like, &[new], now)? })
+    Ok(Made {
+        request: request.request.clone(),
+        authority: record(&new, &others, now)?,
+        old: record(&like, &[new], now)?,
+    })
 }
 
 /// The public side of a CA, vouched for by others.

@@ -15,7 +15,7 @@ use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::node::{ApplyContext, Authorities, Node, Observation, apply};
 use crate::pki::{Certificate, SealingKey};
-use crate::plan::{NodeTarget, Op, node_ops};
+use crate::plan::{Component, NodeTarget, Op, node_ops};
 use crate::probe;
 
 /// Pause before an endpoint that does not yet answer as its files promise is asked again.
@@ -43,6 +43,12 @@ pub struct Session {
     sealed: (Vec<SealFor>, Vec<SealedKey>),
     reported: Option<NodePkiStatus>,
     unsettled: u32,
+}
+
+/// What to do now: the next operation, or several restarts of static pods at once, which have nothing to do with each other.
+fn next_ops(ops: Vec<Op>) -> Vec<Op> {
+    let pods = ops.iter().take_while(|op| matches!(op, Op::RestartStaticPod { .. })).count();
+    ops.into_iter().take(pods.max(1)).collect()
 }
 
 /// An error with its causes: what the administrator sees of it is one line in an object.
@@ -76,7 +82,17 @@ impl Session {
     pub fn open(node: Node, cluster: Cluster, name: &str) -> Result<Self, Error> {
         let sealing = requests::sealing_key(node.layout()).map_err(Error::failed)?;
         let name = name.to_owned();
-        Ok(Self { node, cluster, name, sealing, prober: Prober::default(), made: None, sealed: Default::default(), reported: None, unsettled: 0 })
+        Ok(Self {
+            node,
+            cluster,
+            name,
+            sealing,
+            prober: Prober::default(),
+            made: None,
+            sealed: Default::default(),
+            reported: None,
+            unsettled: 0,
+        })
     }
 
     /// Runs for ever.
@@ -85,7 +101,8 @@ impl Session {
     /// The folders cannot be watched.
     pub async fn run(&mut self) -> Result<(), Error> {
         let mut object = follow_object(self.cluster.clone(), self.name.clone());
-        let mut folders = follow_folders(self.node.layout().root()).map_err(|error| Error::failed(format!("cannot watch the node's folders: {error}")))?;
+        let mut folders = follow_folders(self.node.layout().root())
+            .map_err(|error| Error::failed(format!("cannot watch the node's folders: {error}")))?;
         loop {
             let current = object.borrow_and_update().clone();
             let outlook = self.look_and_do(current.as_ref(), &object).await;
@@ -168,22 +185,25 @@ impl Session {
         generation: i64,
         newer: &watch::Receiver<Option<NodePKI>>,
     ) -> Result<(), String> {
-        let mut last: Option<Op> = None;
+        let mut last: Vec<Op> = Vec::new();
         while !newer.has_changed().unwrap_or(true) {
             let known: Vec<Certificate> = authorities.certificates().cloned().collect();
             let observed = self.node.observe(&known).await.map_err(|error| error.to_string())?;
-            let Some(op) = node_ops(&observed.state, target).into_iter().next() else { return Ok(()) };
-            if last.as_ref() == Some(&op) {
-                return Err(format!("`{op}` was done, but the node does not show it: {}", observed.problems.join("; ")));
+            let ops = next_ops(node_ops(&observed.state, target));
+            let Some(op) = ops.first() else { return Ok(()) };
+            if last == ops {
+                let problems = observed.problems.join("; ");
+                return Err(format!("`{op}` was done, but the node does not show it: {problems}"));
             }
             if op.restarts().is_some() {
                 let mut status = self.reported.clone().unwrap_or_default();
                 status.observed_generation = generation;
-                status.doing = Some(op.to_string());
+                status.doing = Some(ops.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
                 self.report(status).await;
             }
-            self.apply(&op, spec, authorities).await?;
-            last = Some(op);
+            let work = ops.iter().map(|op| self.apply(op, spec, authorities));
+            futures::future::join_all(work).await.into_iter().collect::<Result<Vec<()>, String>>()?;
+            last = ops;
         }
         Ok(())
     }
@@ -206,7 +226,13 @@ impl Session {
     }
 
     /// Looks at everything: files, processes, endpoints. The flag says whether the endpoints answer as the files promise.
-    async fn look(&mut self, spec: &NodePkiSpec, generation: i64, authorities: &Authorities, problem: Option<String>) -> (NodePkiStatus, bool) {
+    async fn look(
+        &mut self,
+        spec: &NodePkiSpec,
+        generation: i64,
+        authorities: &Authorities,
+        problem: Option<String>,
+    ) -> (NodePkiStatus, bool) {
         let known: Vec<Certificate> = authorities.certificates().cloned().collect();
         let mut problems: Vec<String> = problem.into_iter().collect();
         let observed = match self.node.observe(&known).await {
@@ -219,33 +245,46 @@ impl Session {
             }
         };
         problems.extend(observed.problems.iter().cloned());
-        let mut state = observed.state;
-        let answers = self.prober.ask(&state, authorities, &spec.probes).await;
-        state.endpoints = answers.endpoints;
-        let etcd_healthy = match state.control_plane && self.node.layout().manifest(crate::plan::Component::Etcd).exists() {
-            true => Some(matches!(probe::plain_status(ETCD_HEALTH.0, ETCD_HEALTH.1, Duration::from_secs(2)).await, Ok(200))),
-            false => None,
-        };
-        let status = NodePkiStatus {
+        let mut status = NodePkiStatus {
             observed_generation: generation,
             agent_version: env!("CARGO_PKG_VERSION").into(),
             clock: spec.ping.clone().map(|ping| self.clock(ping)),
             sealing_key: Some(self.sealing.public()),
-            key_mismatch: state.disk.ca_key.is_some() && state.disk.ca_key.as_ref() != state.disk.ca_bundle.first(),
-            state,
+            key_mismatch: observed.state.disk.ca_key.is_some()
+                && observed.state.disk.ca_key.as_ref() != observed.state.disk.ca_bundle.first(),
+            state: observed.state,
             certificates: observed.rows,
             made: self.made.clone(),
             sealed_keys: self.sealed.1.clone(),
             doing: None,
             problem: (!problems.is_empty()).then(|| problems.join("; ")),
-            etcd_healthy,
+            etcd_healthy: None,
         };
+        // The files first, so that nobody waits for endpoints that have nothing to do with them. What the endpoints said last is older
+        // than the files, never newer, so it can only make a gate wait.
+        if let Some(last) = &self.reported {
+            status.state.endpoints.clone_from(&last.state.endpoints);
+            status.etcd_healthy = last.etcd_healthy;
+            self.report(status.clone()).await;
+        }
+        let answers = self.prober.ask(&status.state, authorities, &spec.probes).await;
+        status.state.endpoints = answers.endpoints;
+        status.etcd_healthy = self.etcd_healthy(status.state.control_plane).await;
         (status, answers.settled)
+    }
+
+    async fn etcd_healthy(&self, control_plane: bool) -> Option<bool> {
+        if !control_plane || !self.node.layout().manifest(Component::Etcd).exists() {
+            return None;
+        }
+        let (address, path) = ETCD_HEALTH;
+        Some(matches!(probe::plain_status(address, path, Duration::from_secs(2)).await, Ok(200)))
     }
 
     /// A ping is answered once: the same ping keeps its first answer.
     fn clock(&self, ping: String) -> Clock {
-        let answered = self.reported.as_ref().and_then(|status| status.clock.clone()).filter(|clock| clock.ping == ping);
+        let answered =
+            self.reported.as_ref().and_then(|status| status.clock.clone()).filter(|clock| clock.ping == ping);
         answered.unwrap_or_else(|| Clock { ping, unix_millis: Timestamp::now().as_millisecond() })
     }
 

@@ -5,7 +5,9 @@ mod cluster_pki;
 mod node_pki;
 
 pub use cluster_pki::{AuthorityRecord, ClusterPKI, ClusterPkiSpec, ClusterPkiStatus, CrossRecord, RotationIntent};
-pub use node_pki::{Clock, Made, MakeAuthority, NodePKI, NodePkiSpec, NodePkiStatus, Probe, ProbeServer, SealFor, SealedKey};
+pub use node_pki::{
+    Clock, Made, MakeAuthority, NodePKI, NodePkiSpec, NodePkiStatus, Probe, ProbeServer, SealFor, SealedKey,
+};
 
 /// API group of every certctl object.
 pub const GROUP: &str = "pki.certctl.dev";

@@ -67,16 +67,24 @@ impl Cluster {
     }
 
     async fn config(access: &Access) -> Result<Config, ClusterError> {
-        let options = KubeConfigOptions { context: access.context.clone(), cluster: access.cluster.clone(), user: access.user.clone() };
+        let options = KubeConfigOptions {
+            context: access.context.clone(),
+            cluster: access.cluster.clone(),
+            user: access.user.clone(),
+        };
         let (from, kubeconfig) = match &access.kubeconfig {
             Some(path) => (format!("--kubeconfig {}", path.display()), Kubeconfig::read_from(path)),
             None => ("KUBECONFIG, then ~/.kube/config".to_owned(), Kubeconfig::read()),
         };
         let failed = |error: String| no_cluster(format!("{from}: {error}"));
         match kubeconfig {
-            Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| failed(error.to_string())),
+            Ok(kubeconfig) => {
+                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| failed(error.to_string()))
+            }
             Err(error) if access.kubeconfig.is_some() => Err(failed(error.to_string())),
-            Err(error) => Config::incluster().map_err(|pod| failed(format!("{error}; then the pod's service account: {pod}"))),
+            Err(error) => {
+                Config::incluster().map_err(|pod| failed(format!("{error}; then the pod's service account: {pod}")))
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestSpec};
+use k8s_openapi::api::certificates::v1::{
+    CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestSpec,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
@@ -20,7 +22,13 @@ pub const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 ///
 /// # Errors
 /// A failed call, a denial, or no certificate within `timeout`.
-pub async fn sign(cluster: &Cluster, request: &str, signer: &str, approve: bool, timeout: Duration) -> Result<String, ClusterError> {
+pub async fn sign(
+    cluster: &Cluster,
+    request: &str,
+    signer: &str,
+    approve: bool,
+    timeout: Duration,
+) -> Result<String, ClusterError> {
     let api: Api<CertificateSigningRequest> = Api::all(cluster.client.clone());
     let csr = CertificateSigningRequest {
         metadata: ObjectMeta { generate_name: Some("certctl-".into()), ..ObjectMeta::default() },
@@ -32,19 +40,33 @@ pub async fn sign(cluster: &Cluster, request: &str, signer: &str, approve: bool,
         },
         status: None,
     };
-    let created = api.create(&PostParams::default(), &csr).await.map_err(ClusterError::call("create", "a certificate signing request"))?;
+    let created = api
+        .create(&PostParams::default(), &csr)
+        .await
+        .map_err(ClusterError::call("create", "a certificate signing request"))?;
     let name = created.metadata.name.clone().unwrap_or_default();
     let object = format!("csr/{name}");
     if approve {
         self::approve(&api, &name, created).await?;
     }
-    let signed = await_condition(api.clone(), &name, |csr: Option<&CertificateSigningRequest>| csr.is_some_and(|csr| verdict(csr).is_some()));
+    let signed = await_condition(api.clone(), &name, |csr: Option<&CertificateSigningRequest>| {
+        csr.is_some_and(|csr| verdict(csr).is_some())
+    });
     let csr = match tokio::time::timeout(timeout, signed).await {
         Ok(Ok(csr)) => csr,
         Ok(Err(error)) => return Err(ClusterError::content(object, error)),
-        Err(_) => return Err(ClusterError::content(object, format!("not signed within {} s: does a kube-controller-manager lead?", timeout.as_secs()))),
+        Err(_) => {
+            return Err(ClusterError::content(
+                object,
+                format!("not signed within {} s: does a kube-controller-manager lead?", timeout.as_secs()),
+            ));
+        }
     };
-    let result = csr.as_ref().and_then(verdict).unwrap_or(Err("it was deleted".into())).map_err(|reason| ClusterError::content(&object, reason));
+    let result = csr
+        .as_ref()
+        .and_then(verdict)
+        .unwrap_or(Err("it was deleted".into()))
+        .map_err(|reason| ClusterError::content(&object, reason));
     // It has served; the cleaner would remove it after an hour anyway.
     if let Err(error) = api.delete(&name, &DeleteParams::default()).await {
         tracing::debug!(%error, "removal of {object}");
@@ -52,7 +74,11 @@ pub async fn sign(cluster: &Cluster, request: &str, signer: &str, approve: bool,
     result
 }
 
-async fn approve(api: &Api<CertificateSigningRequest>, name: &str, mut csr: CertificateSigningRequest) -> Result<(), ClusterError> {
+async fn approve(
+    api: &Api<CertificateSigningRequest>,
+    name: &str,
+    mut csr: CertificateSigningRequest,
+) -> Result<(), ClusterError> {
     let status = csr.status.get_or_insert_default();
     status.conditions.get_or_insert_default().push(CertificateSigningRequestCondition {
         type_: "Approved".into(),
@@ -61,8 +87,12 @@ async fn approve(api: &Api<CertificateSigningRequest>, name: &str, mut csr: Cert
         message: Some("approved by the administrator who runs certctl".into()),
         ..CertificateSigningRequestCondition::default()
     });
-    let patch = Patch::Merge(serde_json::json!({ "status": { "conditions": csr.status.and_then(|status| status.conditions) } }));
-    api.patch_approval(name, &PatchParams::default(), &patch).await.map_err(ClusterError::call("approve", format!("csr/{name}")))?;
+    let patch = Patch::Merge(
+        serde_json::json!({ "status": { "conditions": csr.status.and_then(|status| status.conditions) } }),
+    );
+    api.patch_approval(name, &PatchParams::default(), &patch)
+        .await
+        .map_err(ClusterError::call("approve", format!("csr/{name}")))?;
     Ok(())
 }
 
@@ -72,6 +102,10 @@ fn verdict(csr: &CertificateSigningRequest) -> Option<Result<String, String>> {
     if let Some(certificate) = &status.certificate {
         return Some(String::from_utf8(certificate.0.clone()).map_err(|error| error.to_string()));
     }
-    let refused = status.conditions.iter().flatten().find(|condition| condition.type_ == "Denied" || condition.type_ == "Failed")?;
+    let refused = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "Denied" || condition.type_ == "Failed")?;
     Some(Err(format!("{}: {}", refused.type_, refused.message.clone().unwrap_or_default())))
 }

@@ -171,10 +171,14 @@ impl Cluster {
         for object in manifests(options) {
             let (api, name, label) = self.place(&object)?;
             let params = PatchParams { field_manager: Some(DRIVER.into()), force: true, ..PatchParams::default() };
-            api.patch(&name, &params, &Patch::Apply(&object)).await.map_err(ClusterError::call("apply", label.clone()))?;
+            api.patch(&name, &params, &Patch::Apply(&object))
+                .await
+                .map_err(ClusterError::call("apply", label.clone()))?;
             if object["kind"] == "CustomResourceDefinition" {
                 let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-                await_condition(crds, &name, conditions::is_crd_established()).await.map_err(|error| ClusterError::content(label, error))?;
+                await_condition(crds, &name, conditions::is_crd_established())
+                    .await
+                    .map_err(|error| ClusterError::content(label, error))?;
             }
         }
         Ok(())

@@ -67,7 +67,8 @@ impl DriverLease {
         if let Ok(Some(lease)) = api.get_opt(NAME).await
             && held_by(&lease) == Some(self.holder.as_str())
         {
-            let only_ours = Preconditions { resource_version: lease.metadata.resource_version, uid: lease.metadata.uid };
+            let only_ours =
+                Preconditions { resource_version: lease.metadata.resource_version, uid: lease.metadata.uid };
             let params = DeleteParams { preconditions: Some(only_ours), ..DeleteParams::default() };
             // Whoever cannot delete it now leaves a Lease that runs out by itself.
             if let Err(error) = api.delete(NAME, &params).await {
@@ -98,7 +99,12 @@ fn fresh(holder: &str, now: Timestamp) -> Lease {
     }
 }
 
-async fn take_over(api: &Api<Lease>, mut lease: Lease, holder: &str, dead: impl Fn(&str) -> bool) -> Result<(), ClusterError> {
+async fn take_over(
+    api: &Api<Lease>,
+    mut lease: Lease,
+    holder: &str,
+    dead: impl Fn(&str) -> bool,
+) -> Result<(), ClusterError> {
     let now = Timestamp::now();
     let spec = lease.spec.clone().unwrap_or_default();
     let other = spec.holder_identity.clone().unwrap_or_default();
@@ -144,7 +150,9 @@ async fn renew(current: watch::Receiver<Api<Lease>>, holder: String, lost: watch
 pub async fn release_leader(cluster: &Cluster, component: &str, node: &str) -> Result<bool, ClusterError> {
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), "kube-system");
     let name = || format!("lease/kube-system/{component}");
-    let Some(lease) = api.get_opt(component).await.map_err(ClusterError::call("read", name()))? else { return Ok(false) };
+    let Some(lease) = api.get_opt(component).await.map_err(ClusterError::call("read", name()))? else {
+        return Ok(false);
+    };
     if held_by(&lease).and_then(leader_node) != Some(node) {
         return Ok(false);
     }
@@ -162,4 +170,3 @@ pub async fn release_leader(cluster: &Cluster, component: &str, node: &str) -> R
 pub fn leader_node(identity: &str) -> Option<&str> {
     identity.rsplit_once('_').map(|(node, _)| node)
 }
-

@@ -58,7 +58,12 @@ impl Live {
             root_cas: follow(Api::all(client.clone()), named("kube-root-ca.crt"), &changed, &mut watches),
             kube_system: follow(namespaced(cluster, "kube-system"), any(), &changed, &mut watches),
             kube_public: follow(namespaced(cluster, "kube-public"), any(), &changed, &mut watches),
-            leases: follow(namespaced(cluster, "kube-system"), named("kube-controller-manager"), &changed, &mut watches),
+            leases: follow(
+                namespaced(cluster, "kube-system"),
+                named("kube-controller-manager"),
+                &changed,
+                &mut watches,
+            ),
             changed,
             _watches: watches,
         };
@@ -84,7 +89,10 @@ impl Live {
     /// The ClusterPKI object, if there is one.
     #[must_use]
     pub fn cluster_pki(&self) -> Option<Arc<ClusterPKI>> {
-        self.cluster_pkis.state().into_iter().find(|object| object.metadata.name.as_deref() == Some(crate::api::CLUSTER_PKI))
+        self.cluster_pkis
+            .state()
+            .into_iter()
+            .find(|object| object.metadata.name.as_deref() == Some(crate::api::CLUSTER_PKI))
     }
 }
 

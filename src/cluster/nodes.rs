@@ -67,11 +67,19 @@ impl Cluster {
         for pod in pods.items.iter().filter(|pod| mounts_the_ca(pod)) {
             let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
             for status in statuses.into_iter().flatten() {
-                let running = status.state.as_ref().and_then(|state| state.running.as_ref()).and_then(|running| running.started_at.as_ref());
+                let running = status
+                    .state
+                    .as_ref()
+                    .and_then(|state| state.running.as_ref())
+                    .and_then(|running| running.started_at.as_ref());
                 let Some(started) = running.filter(|started| started.0 < time) else { continue };
                 let metadata = &pod.metadata;
                 old.push(OldContainer {
-                    pod: format!("{}/{}", metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default()),
+                    pod: format!(
+                        "{}/{}",
+                        metadata.namespace.as_deref().unwrap_or_default(),
+                        metadata.name.as_deref().unwrap_or_default()
+                    ),
                     container: status.name.clone(),
                     node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
                     started: started.0.to_string(),
@@ -89,7 +97,8 @@ fn mounts_the_ca(pod: &Pod) -> bool {
     volumes.into_iter().flatten().any(|volume| {
         let projected = volume.projected.as_ref().and_then(|projected| projected.sources.as_ref());
         let sources = projected.into_iter().flatten().filter_map(|source| source.config_map.as_ref());
-        let mut names = sources.map(|map| map.name.as_str()).chain(volume.config_map.as_ref().map(|map| map.name.as_str()));
+        let mut names =
+            sources.map(|map| map.name.as_str()).chain(volume.config_map.as_ref().map(|map| map.name.as_str()));
         names.any(|name| name == "kube-root-ca.crt")
     })
 }

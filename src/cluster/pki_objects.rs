@@ -29,7 +29,11 @@ impl Cluster {
     /// The list failed, for example because the CRDs are not installed.
     pub async fn node_pkis(&self) -> Result<Vec<NodePKI>, ClusterError> {
         let api: Api<NodePKI> = Api::all(self.client.clone());
-        Ok(api.list(&kube::api::ListParams::default()).await.map_err(ClusterError::call("list", "nodepkis.pki.certctl.dev"))?.items)
+        Ok(api
+            .list(&kube::api::ListParams::default())
+            .await
+            .map_err(ClusterError::call("list", "nodepkis.pki.certctl.dev"))?
+            .items)
     }
 
     /// Waits until every node's agent of this version reports, and says how many they are.
@@ -47,7 +51,11 @@ impl Cluster {
                 .filter_map(|object| object.metadata.name.clone())
                 .collect();
             let nodes = live.nodes.state();
-            nodes.iter().filter_map(|node| node.metadata.name.clone()).filter(|name| !reported.contains(name)).collect::<Vec<_>>()
+            nodes
+                .iter()
+                .filter_map(|node| node.metadata.name.clone())
+                .filter(|name| !reported.contains(name))
+                .collect::<Vec<_>>()
         };
         let all = async {
             while !missing().is_empty() {
@@ -89,7 +97,9 @@ impl Cluster {
                 api.create(&PostParams::default(), &NodePKI::new(node, NodePkiSpec::default()))
                     .await
                     .map_err(ClusterError::call("create", object()))?;
-                api.patch_status(node, &params, &patch).await.map_err(ClusterError::call("write the status of", object()))
+                api.patch_status(node, &params, &patch)
+                    .await
+                    .map_err(ClusterError::call("write the status of", object()))
             }
             other => other.map_err(ClusterError::call("write the status of", object())),
         }
@@ -112,7 +122,9 @@ impl Cluster {
         let api: Api<ClusterPKI> = Api::all(self.client.clone());
         let object = ClusterPKI::new(CLUSTER_PKI, spec.clone());
         let params = PatchParams { field_manager: Some(DRIVER.into()), force: true, ..PatchParams::default() };
-        api.patch(CLUSTER_PKI, &params, &Patch::Apply(&object)).await.map_err(ClusterError::call("write", "clusterpki/cluster"))
+        api.patch(CLUSTER_PKI, &params, &Patch::Apply(&object))
+            .await
+            .map_err(ClusterError::call("write", "clusterpki/cluster"))
     }
 
     /// Writes the ClusterPKI's status.
@@ -123,6 +135,8 @@ impl Cluster {
         let api: Api<ClusterPKI> = Api::all(self.client.clone());
         let patch = Patch::Merge(json!({ "status": status }));
         let params = PatchParams { field_manager: Some(DRIVER.into()), ..PatchParams::default() };
-        api.patch_status(CLUSTER_PKI, &params, &patch).await.map_err(ClusterError::call("write the status of", "clusterpki/cluster"))
+        api.patch_status(CLUSTER_PKI, &params, &patch)
+            .await
+            .map_err(ClusterError::call("write the status of", "clusterpki/cluster"))
     }
 }

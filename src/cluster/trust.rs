@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::client::Cluster;
 use super::error::ClusterError;
 use super::pki_objects::DRIVER;
-use crate::pki::{CaId, Certificate, Kubeconfig};
+use crate::pki::{CaId, Certificate};
 
 /// The CAs of a PEM text, in order; what cannot be read is left out (it is nobody's trust either).
 #[must_use]
@@ -30,12 +30,17 @@ pub fn client_ca(map: &ConfigMap) -> Vec<CaId> {
     field(map, "client-ca-file").map(ca_ids).unwrap_or_default()
 }
 
-/// CAs of the kubeconfig in `cluster-info`.
+/// CAs of the kubeconfig in `cluster-info`. One that cannot be read holds none: nobody could join with it.
 #[must_use]
-pub fn cluster_info(map: &ConfigMap) -> Option<Vec<CaId>> {
-    let kubeconfig = Kubeconfig::parse(field(map, "kubeconfig")?).ok()?;
-    Some(kubeconfig.ca_data().ok()?.iter().map(Certificate::ca_id).collect())
+pub fn cluster_info(map: &ConfigMap) -> Vec<CaId> {
+    let kubeconfig = field(map, "kubeconfig").and_then(|text| serde_saphyr::from_str::<Value>(text).ok());
+    let data = kubeconfig.as_ref().and_then(|value| value.pointer(CLUSTER_INFO_CA)).and_then(Value::as_str);
+    data.map(decode).unwrap_or_default()
 }
+
+/// Where the CA stands in that kubeconfig, which has one cluster, and neither users nor contexts
+/// (`cmd/kubeadm/app/phases/bootstraptoken/clusterinfo`).
+const CLUSTER_INFO_CA: &str = "/clusters/0/cluster/certificate-authority-data";
 
 /// A ConfigMap's text field.
 fn field<'a>(map: &'a ConfigMap, key: &str) -> Option<&'a str> {
@@ -59,9 +64,11 @@ impl Cluster {
         let mut found = BTreeMap::new();
         for (resource, pointer) in CA_BUNDLES.map(resource) {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-            let list = api.list(&ListParams::default()).await.map_err(ClusterError::call("list", resource.plural.clone()))?;
+            let list =
+                api.list(&ListParams::default()).await.map_err(ClusterError::call("list", resource.plural.clone()))?;
             for object in list {
-                let name = format!("{}/{}", resource.kind.to_lowercase(), object.metadata.name.as_deref().unwrap_or_default());
+                let name =
+                    format!("{}/{}", resource.kind.to_lowercase(), object.metadata.name.as_deref().unwrap_or_default());
                 for path in expand(&object.data, pointer) {
                     let held = object.data.pointer(&path).and_then(Value::as_str).map(decode).unwrap_or_default();
                     if held.iter().any(|ca| cas.contains(ca)) {
@@ -80,7 +87,8 @@ impl Cluster {
     pub async fn write_ca_bundles(&self, cas: &[CaId], wanted: &[Certificate]) -> Result<(), ClusterError> {
         for (resource, pointer) in CA_BUNDLES.map(resource) {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-            let list = api.list(&ListParams::default()).await.map_err(ClusterError::call("list", resource.plural.clone()))?;
+            let list =
+                api.list(&ListParams::default()).await.map_err(ClusterError::call("list", resource.plural.clone()))?;
             for object in list {
                 let edits: Vec<Value> = expand(&object.data, pointer)
                     .into_iter()
@@ -91,10 +99,12 @@ impl Cluster {
                     .collect();
                 if !edits.is_empty() {
                     let name = object.metadata.name.unwrap_or_default();
-                    let patch: json_patch::Patch =
-                        serde_json::from_value(Value::Array(edits)).map_err(|error| ClusterError::content(&name, error))?;
+                    let patch: json_patch::Patch = serde_json::from_value(Value::Array(edits))
+                        .map_err(|error| ClusterError::content(&name, error))?;
                     let object = format!("{}/{name}", resource.kind.to_lowercase());
-                    api.patch(&name, &params(), &Patch::Json::<()>(patch)).await.map_err(ClusterError::call("write", object))?;
+                    api.patch(&name, &params(), &Patch::Json::<()>(patch))
+                        .await
+                        .map_err(ClusterError::call("write", object))?;
                 }
             }
         }
@@ -109,10 +119,8 @@ impl Cluster {
         let object = "configmap/kube-public/cluster-info";
         let map = self.config_map("kube-public", "cluster-info").await?;
         let text = field(&map, "kubeconfig").ok_or_else(|| ClusterError::content(object, "holds no kubeconfig"))?;
-        let mut kubeconfig = Kubeconfig::parse(text).map_err(|error| ClusterError::content(object, error))?;
-        kubeconfig.set_ca_data(cas);
-        let yaml = kubeconfig.to_yaml().map_err(|error| ClusterError::content(object, error))?;
-        self.patch_config_map("kube-public", "cluster-info", json!({ "kubeconfig": *yaml })).await
+        let edited = with_cluster_ca(text, cas).map_err(|problem| ClusterError::content(object, problem))?;
+        self.patch_config_map("kube-public", "cluster-info", json!({ "kubeconfig": edited })).await
     }
 
     /// Overwrites the client CA that extension API servers and the scheduler follow.
@@ -121,7 +129,8 @@ impl Cluster {
     /// A call failed.
     pub async fn write_client_ca(&self, cas: &[Certificate]) -> Result<(), ClusterError> {
         let pem: String = cas.iter().map(Certificate::to_pem).collect();
-        self.patch_config_map("kube-system", "extension-apiserver-authentication", json!({ "client-ca-file": pem })).await
+        self.patch_config_map("kube-system", "extension-apiserver-authentication", json!({ "client-ca-file": pem }))
+            .await
     }
 
     /// Records kube-controller-manager's signing file in kubeadm's ClusterConfiguration, or takes it out again.
@@ -131,7 +140,8 @@ impl Cluster {
     pub async fn write_kubeadm_config(&self, own_signer: Option<&str>) -> Result<(), ClusterError> {
         let map = self.config_map("kube-system", "kubeadm-config").await?;
         let text = field(&map, CLUSTER_CONFIGURATION).unwrap_or_default();
-        let edited = with_signer(text, own_signer).map_err(|problem| ClusterError::content("configmap/kube-system/kubeadm-config", problem))?;
+        let edited = with_signer(text, own_signer)
+            .map_err(|problem| ClusterError::content("configmap/kube-system/kubeadm-config", problem))?;
         self.patch_config_map("kube-system", "kubeadm-config", json!({ CLUSTER_CONFIGURATION: edited })).await
     }
 
@@ -143,9 +153,21 @@ impl Cluster {
     async fn patch_config_map(&self, namespace: &str, name: &str, data: Value) -> Result<(), ClusterError> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let object = format!("configmap/{namespace}/{name}");
-        api.patch(name, &params(), &Patch::Merge(json!({ "data": data }))).await.map_err(ClusterError::call("write", object))?;
+        api.patch(name, &params(), &Patch::Merge(json!({ "data": data })))
+            .await
+            .map_err(ClusterError::call("write", object))?;
         Ok(())
     }
+}
+
+/// The kubeconfig of cluster-info with these CAs.
+fn with_cluster_ca(text: &str, cas: &[Certificate]) -> Result<String, String> {
+    use base64::Engine as _;
+    let mut kubeconfig: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let pem: String = cas.iter().map(Certificate::to_pem).collect();
+    let place = kubeconfig.pointer_mut(CLUSTER_INFO_CA).ok_or("names no cluster with a CA")?;
+    *place = Value::from(base64::engine::general_purpose::STANDARD.encode(pem));
+    serde_saphyr::to_string(&kubeconfig).map_err(|error| error.to_string())
 }
 
 /// kubeadm's key in `kubeadm-config`.
@@ -172,12 +194,18 @@ fn with_signer(text: &str, signer: Option<&str>) -> Result<String, String> {
     let mut config: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let old_form = config.get("apiVersion").and_then(Value::as_str).is_some_and(|version| version.ends_with("v1beta3"));
     let root = config.as_object_mut().ok_or("is not a mapping")?;
-    let manager = root.entry("controllerManager").or_insert_with(|| json!({})).as_object_mut().ok_or("controllerManager is not a mapping")?;
+    let manager = root
+        .entry("controllerManager")
+        .or_insert_with(|| json!({}))
+        .as_object_mut()
+        .ok_or("controllerManager is not a mapping")?;
     let empty = if old_form { json!({}) } else { json!([]) };
     let args = manager.entry("extraArgs").or_insert(empty);
     match args {
         Value::Array(list) => {
-            list.retain(|arg| !arg.get("name").and_then(Value::as_str).is_some_and(|name| SIGNER_FLAGS.contains(&name)));
+            list.retain(|arg| {
+                !arg.get("name").and_then(Value::as_str).is_some_and(|name| SIGNER_FLAGS.contains(&name))
+            });
             list.extend(signer.iter().flat_map(|path| SIGNER_FLAGS.map(|flag| json!({ "name": flag, "value": path }))));
         }
         Value::Object(map) => {
@@ -243,7 +271,10 @@ mod tests {
         let before: Value = serde_saphyr::from_str(V1BETA4).unwrap();
         let with = with_signer(V1BETA4, Some("/signer.pem")).unwrap();
         let config: Value = serde_saphyr::from_str(&with).unwrap();
-        assert_eq!(extra_args(&config).collect::<Vec<_>>(), ["v", "cluster-signing-cert-file", "cluster-signing-key-file"]);
+        assert_eq!(
+            extra_args(&config).collect::<Vec<_>>(),
+            ["v", "cluster-signing-cert-file", "cluster-signing-key-file"]
+        );
         let without: Value = serde_saphyr::from_str(&with_signer(&with, None).unwrap()).unwrap();
         assert_eq!(without, before);
     }
@@ -254,6 +285,16 @@ mod tests {
         let with = with_signer(stock, Some("/signer.pem")).unwrap();
         let without: Value = serde_saphyr::from_str(&with_signer(&with, None).unwrap()).unwrap();
         assert_eq!(without, serde_saphyr::from_str::<Value>(stock).unwrap());
+    }
+
+    #[test]
+    fn the_ca_of_cluster_info_is_read_and_replaced_although_it_has_no_context() {
+        let now = "2026-11-22T12:00:00Z".parse().unwrap();
+        let ca = crate::pki::Material::planned("kubernetes", None, now).unwrap().ca;
+        let text = "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: eA==\n    server: https://10.0.0.1:6443\n  name: \"\"\ncontexts: null\ncurrent-context: \"\"\nkind: Config\npreferences: {}\nusers: null\n";
+        let edited = with_cluster_ca(text, std::slice::from_ref(&ca)).unwrap();
+        let data = std::collections::BTreeMap::from([("kubeconfig".to_owned(), edited)]);
+        assert_eq!(cluster_info(&ConfigMap { data: Some(data), ..ConfigMap::default() }), [ca.ca_id()]);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use clap::Args;
 
 use crate::cluster::{Cluster, InstallOptions, manifests};
-use crate::commands::rotate_ca::access;
 use crate::context::Context;
 use crate::error::Error;
 
@@ -42,7 +41,7 @@ pub(crate) async fn install(context: &Context, args: &InstallArgs) -> Result<(),
         }
         return Ok(());
     }
-    let cluster = Cluster::connect(&access(context, "install")).await?;
+    let cluster = Cluster::connect(&context.access("install")).await?;
     cluster.version().await?;
     cluster.install(&options).await?;
     context.ui.note("applied the CRDs, roles and the agents' DaemonSet; waiting for the agents");
@@ -53,7 +52,7 @@ pub(crate) async fn install(context: &Context, args: &InstallArgs) -> Result<(),
 
 pub(crate) async fn uninstall(context: &Context, args: &UninstallArgs) -> Result<(), Error> {
     context.confirm("Take certctl's agents, objects and records out of the cluster?", args.yes).await?;
-    let cluster = Cluster::connect(&access(context, "uninstall")).await?;
+    let cluster = Cluster::connect(&context.access("uninstall")).await?;
     cluster.version().await?;
     cluster.uninstall(&InstallOptions { image: image() }).await?;
     context.ui.note("taken out; /var/lib/certctl stays on the nodes, with the keys of CAs that were not finalized");

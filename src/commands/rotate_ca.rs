@@ -6,7 +6,6 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tokio::sync::mpsc;
 
-use crate::cluster::Access;
 use crate::config::{Config, MaxUnavailable, Waiver};
 use crate::context::Context;
 use crate::engine::{Begin, Driver, Outcome, PlanReport, Request, Settings, Start, dry_run};
@@ -83,7 +82,8 @@ pub(crate) async fn run(context: &Context, args: &RotateCaArgs) -> Result<(), Er
         None if args.dry_run => job.plan(args.ca_version).await,
         None => {
             let paused = config.pause_before.as_deref().map(str::parse).transpose();
-            let pause_before = args.pause_before.or(paused.map_err(|error| Error::usage(format!("pauseBefore: {error}")))?);
+            let pause_before =
+                args.pause_before.or(paused.map_err(|error| Error::usage(format!("pauseBefore: {error}")))?);
             job.rotate(Request::Rotate { ca_version: args.ca_version }, pause_before).await
         }
     }
@@ -97,10 +97,16 @@ struct Job<'a> {
 
 impl Job<'_> {
     async fn plan(&self, ca_version: Option<u32>) -> Result<(), Error> {
-        let access = access(self.context, "rotate-ca");
+        let access = self.context.access("rotate-ca");
         let report = {
             let (holder, waive) = (holder(), self.waived());
-            let start = Start { access: &access, request: Request::Rotate { ca_version }, holder: &holder, dead: &dead, waive: &waive };
+            let start = Start {
+                access: &access,
+                request: Request::Rotate { ca_version },
+                holder: &holder,
+                dead: &dead,
+                waive: &waive,
+            };
             dry_run(&start, |nodes| self.max_unavailable().of(nodes)).await?
         };
         self.context.ui.show(&report, self.context.format_or(Format::Table), self.context.now)?;
@@ -126,10 +132,16 @@ impl Job<'_> {
         }
     }
 
-    async fn drive(&self, request: Request, pause_before: Option<Phase>, events: mpsc::UnboundedSender<Event>) -> Result<Outcome, Error> {
+    async fn drive(
+        &self,
+        request: Request,
+        pause_before: Option<Phase>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<Outcome, Error> {
         let Begin { mut driver, resumed, .. } = self.begin(request, pause_before, events.clone()).await?;
         if resumed {
-            driver.note(EventKind::Warning { message: "a rotation is under way: going on from where it stands".into() });
+            driver
+                .note(EventKind::Warning { message: "a rotation is under way: going on from where it stands".into() });
         }
         let mut signal = self.context.interrupt.take_over();
         let outcome = tokio::select! {
@@ -140,8 +152,13 @@ impl Job<'_> {
         outcome
     }
 
-    async fn begin(&self, request: Request, pause_before: Option<Phase>, events: mpsc::UnboundedSender<Event>) -> Result<Begin, Error> {
-        let access = access(self.context, "rotate-ca");
+    async fn begin(
+        &self,
+        request: Request,
+        pause_before: Option<Phase>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<Begin, Error> {
+        let access = self.context.access("rotate-ca");
         let (holder, waive) = (holder(), self.waived());
         let start = Start { access: &access, request, holder: &holder, dead: &dead, waive: &waive };
         let timeout = self.args.timeout.unwrap_or_else(|| self.config.timeout.get());
@@ -169,11 +186,17 @@ impl Job<'_> {
     async fn finalize_with(&self, driver: &mut Driver, accept_cut_off: bool) -> Result<(), Error> {
         let old = driver.old_containers().await?;
         if !old.is_empty() && !accept_cut_off {
-            let mut error = Error::refused(format!("{} containers may hold only the old CA; nothing was changed", old.len()));
+            let mut error =
+                Error::refused(format!("{} containers may hold only the old CA; nothing was changed", old.len()));
             for container in &old {
-                error = error.caused_by(format!("{} ({}) on {}, running since {}", container.pod, container.container, container.node, container.started));
+                error = error.caused_by(format!(
+                    "{} ({}) on {}, running since {}",
+                    container.pod, container.container, container.node, container.started
+                ));
             }
-            return Err(error.hint("restart them (`kubectl rollout restart …`), or accept that they are cut off with --accept-cut-off"));
+            return Err(error.hint(
+                "restart them (`kubectl rollout restart …`), or accept that they are cut off with --accept-cut-off",
+            ));
         }
         self.context.confirm("Destroy the old cluster CA's key? This cannot be undone.", self.args.yes).await?;
         let gone = driver.finalize().await?;
@@ -203,18 +226,6 @@ impl Job<'_> {
     }
 }
 
-/// Where to find the cluster, by the global flags.
-pub(crate) fn access(context: &Context, verb: &'static str) -> Access {
-    let global = &context.global;
-    Access {
-        kubeconfig: global.kubeconfig.clone(),
-        context: global.context.clone(),
-        cluster: global.cluster.clone(),
-        user: global.user.clone(),
-        verb,
-    }
-}
-
 /// Who holds the Lease: user, host and process.
 fn holder() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
@@ -222,7 +233,9 @@ fn holder() -> String {
 }
 
 fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_else(|_| "unknown".into())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_else(|_| "unknown".into())
 }
 
 /// True for a holder on this host whose process is gone.

@@ -3,7 +3,6 @@
 use clap::Args;
 
 use crate::cluster::{Cluster, Live};
-use crate::commands::rotate_ca::access;
 use crate::context::Context;
 use crate::engine::{Report, report};
 use crate::error::Error;
@@ -22,13 +21,15 @@ pub struct StatusArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: &StatusArgs) -> Result<(), Error> {
-    let cluster = Cluster::connect(&access(context, "status")).await?;
+    let cluster = Cluster::connect(&context.access("status")).await?;
     cluster.version().await?;
     let live = Live::start(&cluster).await?;
     let mut shown: Option<String> = None;
     loop {
-        let report = report(&live)
-            .ok_or_else(|| Error::failed("no rotation was ever run on this cluster").hint("`certctl rotate-ca --dry-run` shows the plan of one"))?;
+        let report = report(&live).ok_or_else(|| {
+            Error::failed("no rotation was ever run on this cluster")
+                .hint("`certctl rotate-ca --dry-run` shows the plan of one")
+        })?;
         let key = serde_json::to_string(&report).unwrap_or_default();
         if shown.as_ref() != Some(&key) {
             context.ui.show(&report, context.format_or(Format::Table), jiff::Timestamp::now())?;

@@ -73,7 +73,9 @@ impl Begin {
         let resumed = record.rotating();
         intend(&mut record, start, &live)?;
         let ping = Timestamp::now().to_string();
-        let mut goal = record.goal((settings.max_unavailable)(live.nodes.state().len())).ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
+        let mut goal = record
+            .goal((settings.max_unavailable)(live.nodes.state().len()))
+            .ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
         goal.pause_before = settings.pause_before;
         goal.waived.extend(start.waive.iter().cloned());
         let mut knowledge = Knowledge { ping: Some(ping), ..Knowledge::default() };
@@ -117,7 +119,9 @@ impl Driver {
             now: Timestamp::now().as_second(),
         });
         if let Some(problem) = caller::blocker(&self.cluster) {
-            let remedy = "use a kubeconfig of another admin, for example /etc/kubernetes/admin.conf of a control-plane node".into();
+            let remedy =
+                "use a kubeconfig of another admin, for example /etc/kubernetes/admin.conf of a control-plane node"
+                    .into();
             blockers.push(Blocker { object: "kubeconfig".into(), problem, remedy });
         }
         // A rotation under way may have nodes that are down: the planner names them and waits.
@@ -140,7 +144,8 @@ impl Driver {
     /// Pings every agent and waits for the answers of those that are there.
     async fn roll_call(&mut self) -> Result<Inventory, Error> {
         let ping = serde_json::json!({ "ping": self.knowledge.ping });
-        let names: Vec<String> = self.live.node_pkis.state().iter().filter_map(|object| object.metadata.name.clone()).collect();
+        let names: Vec<String> =
+            self.live.node_pkis.state().iter().filter_map(|object| object.metadata.name.clone()).collect();
         let pings = names.iter().map(|name| self.cluster.patch_node_spec(name, ping.clone()));
         futures::future::try_join_all(pings).await?;
         let look = || inventory(&self.live, &self.record, &self.knowledge);
@@ -171,7 +176,9 @@ async fn refuse_other_version(cluster: &Cluster, record: &Record, request: Reque
     }
     if record.rotating() {
         let waivers = record.waived.iter().map(|node| format!("node/{node}")).collect();
-        cluster.write_cluster_spec(&ClusterPkiSpec { ca_version: version, rotation: record.rotation.clone(), waivers }).await?;
+        cluster
+            .write_cluster_spec(&ClusterPkiSpec { ca_version: version, rotation: record.rotation.clone(), waivers })
+            .await?;
     }
     Err(Error::refused(format!("CAVersion {version} cannot come next: the next is {next}")))
 }
@@ -191,14 +198,17 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
         }
         Request::Rotate { .. } if rotating => Ok(()),
         Request::Rotate { .. } => {
-            let from = record.current().cloned().ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
+            let from =
+                record.current().cloned().ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
             record.wanted = record.completed + 1;
             record.rotation = Some(intent(from, None, false, start));
             Ok(())
         }
         Request::Rollback if rotating && rolling_back => Ok(()),
         Request::Rollback if rotating => roll_back(record, start),
-        Request::Finalize if rotating => Err(Error::refused("a rotation is under way").hint("finish it with `certctl rotate-ca` first")),
+        Request::Finalize if rotating => {
+            Err(Error::refused("a rotation is under way").hint("finish it with `certctl rotate-ca` first"))
+        }
         Request::Finalize => Ok(()),
         Request::Rollback => Err(Error::refused("no rotation is under way, so there is nothing to roll back")),
     }
@@ -214,19 +224,34 @@ fn roll_back(record: &mut Record, start: &Start<'_>) -> Result<(), Error> {
 }
 
 fn intent(from: crate::pki::CaId, to: Option<crate::pki::CaId>, rollback: bool, start: &Start<'_>) -> RotationIntent {
-    RotationIntent { from, to, rollback, started_by: start.holder.to_owned(), started_at: Timestamp::now().to_string(), trusted_at: None }
+    RotationIntent {
+        from,
+        to,
+        rollback,
+        started_by: start.holder.to_owned(),
+        started_at: Timestamp::now().to_string(),
+        trusted_at: None,
+    }
 }
 
 /// The CA in force in a cluster that certctl sees for the first time: the one that every namespace publishes.
 fn present_ca(live: &Live) -> Result<AuthorityRecord, Error> {
     let maps = live.root_cas.state();
     let map = maps.iter().find(|map| map.metadata.namespace.as_deref() == Some("kube-system"));
-    let pem = map.and_then(|map| map.data.as_ref()?.get("ca.crt")).ok_or_else(|| Error::failed("configmap/kube-system/kube-root-ca.crt holds no CA"))?;
+    let pem = map
+        .and_then(|map| map.data.as_ref()?.get("ca.crt"))
+        .ok_or_else(|| Error::failed("configmap/kube-system/kube-root-ca.crt holds no CA"))?;
     let found = trust::ca_ids(pem);
     if found.len() != 1 {
         return Err(Error::refused(format!("configmap/kube-system/kube-root-ca.crt holds {} CAs, so it is not known which is in force", found.len()))
             .hint("finish or undo the rotation that somebody began, until pki/ca.crt holds one CA on every control-plane node"));
     }
     let certificate = Certificate::first_from_pem(pem.as_bytes()).map_err(Error::from_display)?;
-    Ok(AuthorityRecord { id: certificate.ca_id(), certificate: certificate.to_pem(), crosses: Vec::new(), specimen_server: None, specimen_client: None })
+    Ok(AuthorityRecord {
+        id: certificate.ca_id(),
+        certificate: certificate.to_pem(),
+        crosses: Vec::new(),
+        specimen_server: None,
+        specimen_client: None,
+    })
 }

@@ -31,7 +31,9 @@ pub(super) fn read(cluster: &Cluster, record: &Record) -> Option<ConfState> {
 pub(super) fn blocker(cluster: &Cluster) -> Option<String> {
     let (path, kubeconfig) = open(&cluster.kubeconfig_path()?).ok()?;
     let masters = kubeconfig.client_certificate()?.organizations().iter().any(|group| group == MASTERS);
-    masters.then(|| format!("{}: its client certificate is in group {MASTERS}, which the CSR API signs for nobody", path.display()))
+    masters.then(|| {
+        format!("{}: its client certificate is in group {MASTERS}, which the CSR API signs for nobody", path.display())
+    })
 }
 
 /// Has a certificate signed and sees by whom; writes the caller's kubeconfig when it has a certificate of the cluster CA.
@@ -39,7 +41,12 @@ pub(super) fn blocker(cluster: &Cluster) -> Option<String> {
 ///
 /// # Errors
 /// The CSR API, the file, or a signer other than the one wanted.
-pub(super) async fn renew(cluster: &Cluster, record: &Record, issuer: &CaId, trust: &[CaId]) -> Result<Option<CaId>, Error> {
+pub(super) async fn renew(
+    cluster: &Cluster,
+    record: &Record,
+    issuer: &CaId,
+    trust: &[CaId],
+) -> Result<Option<CaId>, Error> {
     let held = read(cluster, record);
     let path = cluster.kubeconfig_path().filter(|_| held.is_some());
     let Some(path) = path else {
@@ -49,9 +56,12 @@ pub(super) async fn renew(cluster: &Cluster, record: &Record, issuer: &CaId, tru
     let (path, mut kubeconfig) = open(&path)?;
     let mut signer = None;
     if held.and_then(|held| held.issuer).as_ref() != Some(issuer) {
-        let old = kubeconfig.client_certificate().ok_or_else(|| Error::failed(format!("{}: holds no client certificate", path.display())))?;
+        let old = kubeconfig
+            .client_certificate()
+            .ok_or_else(|| Error::failed(format!("{}: holds no client certificate", path.display())))?;
         let key = new_key(old.key_algorithm())?;
-        let (certificate, by) = sign(cluster, record, old.common_name().unwrap_or_default(), old.organizations(), &key, issuer).await?;
+        let (certificate, by) =
+            sign(cluster, record, old.common_name().unwrap_or_default(), old.organizations(), &key, issuer).await?;
         kubeconfig.set_client(&certificate, &key);
         signer = Some(by);
         keep_old(&path, record)?;
@@ -65,7 +75,10 @@ pub(super) async fn renew(cluster: &Cluster, record: &Record, issuer: &CaId, tru
 fn open(path: &Path) -> Result<(PathBuf, Kubeconfig), Error> {
     let failed = |error: String| Error::failed(format!("cannot read your kubeconfig {}: {error}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    Ok((path.to_path_buf(), Kubeconfig::parse(&zeroize::Zeroizing::new(text)).map_err(|error| failed(error.to_string()))?))
+    Ok((
+        path.to_path_buf(),
+        Kubeconfig::parse(&zeroize::Zeroizing::new(text)).map_err(|error| failed(error.to_string()))?,
+    ))
 }
 
 fn new_key(algorithm: Option<KeyAlgorithm>) -> Result<PrivateKey, Error> {
@@ -83,12 +96,16 @@ async fn sign(
     let request = certificate_request(name, groups, key).map_err(Error::from_display)?;
     let pem = csr::sign(cluster, &request, csr::CLIENT, true, SIGNED).await.map_err(Error::from_display)?;
     let certificate = Certificate::first_from_pem(pem.as_bytes()).map_err(Error::from_display)?;
-    let signer = record.versions.keys().find(|ca| record.certificate(ca).is_some_and(|ca| certificate.signed_by(&ca))).cloned();
+    let signer =
+        record.versions.keys().find(|ca| record.certificate(ca).is_some_and(|ca| certificate.signed_by(&ca))).cloned();
     match signer {
         Some(signer) if signer == *issuer => Ok((certificate, signer)),
         other => {
             let by = other.map_or_else(|| "an unknown CA".to_owned(), |ca| format!("CA {}", ca.short()));
-            Err(Error::failed(format!("a certificate made through the CSR API was signed by {by}, not by CA {}", issuer.short())))
+            Err(Error::failed(format!(
+                "a certificate made through the CSR API was signed by {by}, not by CA {}",
+                issuer.short()
+            )))
         }
     }
 }
@@ -102,6 +119,8 @@ fn keep_old(path: &Path, record: &Record) -> Result<(), Error> {
     if copy.exists() {
         return Ok(());
     }
-    let bytes = zeroize::Zeroizing::new(std::fs::read(path).map_err(|error| Error::failed(format!("cannot read {}: {error}", path.display())))?);
+    let bytes = zeroize::Zeroizing::new(
+        std::fs::read(path).map_err(|error| Error::failed(format!("cannot read {}: {error}", path.display())))?,
+    );
     files::replace(&copy, &bytes, files::SECRET).map_err(Error::from_display)
 }

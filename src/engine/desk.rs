@@ -33,7 +33,9 @@ pub(super) fn changed_specs(common: &Common<'_>, live: &Live, inventory: &Invent
     for (name, report) in &reports {
         let Some(view) = inventory.nodes.get(name) else { continue };
         let current = &report.spec;
-        let target = common.targets.get(name).or(current.target.as_ref()).filter(|_| !common.finished).cloned();
+        // A node that was left out keeps its target: it is brought up to date when it comes back.
+        let wanted = !common.finished || common.goal.waived.contains(name);
+        let target = common.targets.get(name).or(current.target.as_ref()).filter(|_| wanted).cloned();
         let spec = NodePkiSpec {
             ping: Some(common.ping.to_owned()),
             rotation: Some(common.rotation.to_owned()),
@@ -41,8 +43,16 @@ pub(super) fn changed_specs(common: &Common<'_>, live: &Live, inventory: &Invent
             authorities: common.record.authorities.values().cloned().collect(),
             sealed_keys: sealed_to(name, view, &reports),
             make: common.make.filter(|(maker, _)| maker == name).map(|(_, make)| make.clone()),
-            seal_for: if first_holder(common.goal, inventory) == Some(name) { seal_for(common.goal, inventory, &reports) } else { Vec::new() },
-            probes: if common.finished { Vec::new() } else { probes(name, &control_plane, live, common.targets, inventory) },
+            seal_for: if first_holder(common.goal, inventory) == Some(name) {
+                seal_for(common.goal, inventory, &reports)
+            } else {
+                Vec::new()
+            },
+            probes: if common.finished {
+                Vec::new()
+            } else {
+                probes(name, &control_plane, live, common.targets, inventory)
+            },
             forget: common.forget.to_vec(),
             target,
         };
@@ -73,7 +83,8 @@ fn first_holder<'a>(goal: &'a Goal, inventory: &'a Inventory) -> Option<&'a str>
 
 fn seal_for(goal: &Goal, inventory: &Inventory, reports: &BTreeMap<String, Arc<NodePKI>>) -> Vec<SealFor> {
     let lacking = inventory.control_plane(goal).filter_map(|(name, view)| {
-        let cas: Vec<CaId> = wanted(goal).into_iter().filter(|ca| !view.state.disk.kept.contains(ca)).cloned().collect();
+        let cas: Vec<CaId> =
+            wanted(goal).into_iter().filter(|ca| !view.state.disk.kept.contains(ca)).cloned().collect();
         let public_key = reports.get(name)?.status.as_ref()?.sealing_key.clone()?;
         (!cas.is_empty()).then(|| SealFor { node: name.to_owned(), public_key, cas })
     });
@@ -81,7 +92,13 @@ fn seal_for(goal: &Goal, inventory: &Inventory, reports: &BTreeMap<String, Arc<N
 }
 
 /// Kubelets of workers are asked by control-plane nodes, in turn.
-fn probes(name: &str, control_plane: &[&str], live: &Live, targets: &BTreeMap<String, NodeTarget>, inventory: &Inventory) -> Vec<Probe> {
+fn probes(
+    name: &str,
+    control_plane: &[&str],
+    live: &Live,
+    targets: &BTreeMap<String, NodeTarget>,
+    inventory: &Inventory,
+) -> Vec<Probe> {
     let Some(turn) = control_plane.iter().position(|node| *node == name) else { return Vec::new() };
     let mut all = live.nodes.state();
     all.sort_by(|left, right| left.metadata.name.cmp(&right.metadata.name));

@@ -209,7 +209,9 @@ impl Driver {
             error = error.caused_by(violation.to_string());
         }
         self.emit(EventKind::Blocked { reasons: violations.iter().map(ToString::to_string).collect() });
-        Err(error.hint("`certctl status -o wide` shows what every node trusts; `certctl rotate-ca rollback` returns to the old CA"))
+        Err(error.hint(
+            "`certctl status -o wide` shows what every node trusts; `certctl rotate-ca rollback` returns to the old CA",
+        ))
     }
 
     /// Takes steps; true when the picture has changed by itself and should be looked at again at once.
@@ -220,7 +222,10 @@ impl Driver {
                 Step::Make { .. } | Step::Stage { .. } => {}
                 Step::Node { node, target, ops } => {
                     self.changing.insert(node.clone(), Instant::now());
-                    self.emit(EventKind::NodeChanging { node: node.clone(), ops: ops.iter().map(ToString::to_string).collect() });
+                    self.emit(EventKind::NodeChanging {
+                        node: node.clone(),
+                        ops: ops.iter().map(ToString::to_string).collect(),
+                    });
                     self.targets.insert(node, *target);
                     self.progress = Instant::now();
                 }
@@ -244,7 +249,9 @@ impl Driver {
                 self.cluster.write_ca_bundles(&known, &self.record.certificates(cas)).await?;
                 self.knowledge.ca_bundles = self.cluster.ca_bundles(&known).await?;
             }
-            ClusterOp::KubeadmConfig { own_signer } => self.cluster.write_kubeadm_config(own_signer.then_some(SIGNER)).await?,
+            ClusterOp::KubeadmConfig { own_signer } => {
+                self.cluster.write_kubeadm_config(own_signer.then_some(SIGNER)).await?
+            }
             ClusterOp::ClientCa(cas) => self.cluster.write_client_ca(&self.record.certificates(cas)).await?,
             ClusterOp::CallerCredential { issuer, trust } => {
                 let signer = caller::renew(&self.cluster, &self.record, issuer, trust).await?;
@@ -287,7 +294,10 @@ impl Driver {
     }
 
     pub(super) async fn write_specs(&mut self, look: &Inventory) -> Result<(), Error> {
-        let maker = look.control_plane(&self.goal).find(|(_, node)| node.responding && node.state.disk.ca_key.is_some()).map(|(name, _)| name);
+        let maker = look
+            .control_plane(&self.goal)
+            .find(|(_, node)| node.responding && node.state.disk.ca_key.is_some())
+            .map(|(name, _)| name);
         let rotation = format!("ca-{}", self.record.wanted);
         let make = self.make_request();
         let common = Common {
@@ -304,7 +314,8 @@ impl Driver {
         let changed: Vec<(String, NodePkiSpec)> = changed_specs(&common, &self.live, look);
         let cluster = &self.cluster;
         let writes = changed.iter().map(|(node, spec)| async move {
-            let value = serde_json::to_value(spec).map_err(|error| Error::failed(format!("nodepki/{node}: {error}")))?;
+            let value =
+                serde_json::to_value(spec).map_err(|error| Error::failed(format!("nodepki/{node}: {error}")))?;
             cluster.patch_node_spec(node, value).await.map_err(Error::from)
         });
         futures::future::try_join_all(writes).await?;
@@ -332,8 +343,15 @@ impl Driver {
         self.leave();
         self.progress = Instant::now();
         self.entered = Some((phase, Instant::now()));
-        self.emit(EventKind::PhaseStarted { phase: phase.name().into(), number: phase.number(), of: Phase::Completed.number(), title: phase.title().into() });
-        if phase > Phase::DPTrusted && self.record.rotation.as_ref().is_some_and(|rotation| rotation.trusted_at.is_none() && !rotation.rollback) {
+        self.emit(EventKind::PhaseStarted {
+            phase: phase.name().into(),
+            number: phase.number(),
+            of: Phase::Completed.number(),
+            title: phase.title().into(),
+        });
+        if phase > Phase::DPTrusted
+            && self.record.rotation.as_ref().is_some_and(|rotation| rotation.trusted_at.is_none() && !rotation.rollback)
+        {
             if let Some(rotation) = &mut self.record.rotation {
                 rotation.trusted_at = Some(Timestamp::now().to_string());
             }
@@ -371,11 +389,13 @@ impl Driver {
             return Ok(());
         }
         let phase = self.entered.map_or("the rotation", |(phase, _)| phase.name());
-        let mut error = Error::new(ErrorKind::TimedOut, format!("{phase}: no progress for {} s", self.settings.timeout.as_secs()));
+        let mut error =
+            Error::new(ErrorKind::TimedOut, format!("{phase}: no progress for {} s", self.settings.timeout.as_secs()));
         for reason in reasons.iter().chain(self.changing.keys()).take(8) {
             error = error.caused_by(reason.clone());
         }
-        Err(error.hint("the cluster works as it is; run the same command again to go on, or `certctl rotate-ca rollback`"))
+        Err(error
+            .hint("the cluster works as it is; run the same command again to go on, or `certctl rotate-ca rollback`"))
     }
 
     /// Says something beside the rotation's own events.

@@ -95,7 +95,12 @@ fn phases(look: &Inventory, goal: &Goal, record: &Record, now: Timestamp) -> Res
     let mut phases: Vec<PlannedPhase> = Vec::new();
     for (phase, steps) in &plan {
         if phases.last().is_none_or(|last| last.phase != *phase) {
-            phases.push(PlannedPhase { phase: *phase, title: phase.title().into(), changes: Vec::new(), cut_off: cut_off(*phase) });
+            phases.push(PlannedPhase {
+                phase: *phase,
+                title: phase.title().into(),
+                changes: Vec::new(),
+                cut_off: cut_off(*phase),
+            });
         }
         if let Some(last) = phases.last_mut() {
             last.changes.extend(steps.iter().map(change));
@@ -105,18 +110,31 @@ fn phases(look: &Inventory, goal: &Goal, record: &Record, now: Timestamp) -> Res
 }
 
 /// Every step of the plan against every edge, among model certificates for a CA that does not exist yet.
-fn verify(look: &Inventory, goal: &Goal, record: &Record, plan: &[(Phase, Vec<Step>)], now: Timestamp) -> Result<(), Error> {
+fn verify(
+    look: &Inventory,
+    goal: &Goal,
+    record: &Record,
+    plan: &[(Phase, Vec<Step>)],
+    now: Timestamp,
+) -> Result<(), Error> {
     let new = goal.to.clone().unwrap_or_else(|| CaId::planned("new"));
     let real = record.materials();
-    let complete = real.get(&goal.from).is_some_and(|material| material.specimen_server.is_some()) && real.contains_key(&new);
-    let materials: BTreeMap<_, _> =
-        if complete { real } else { model(&goal.from, &new, real.get(&goal.from), now).map_err(Error::from_display)? };
-    let (mut world, mut goal) = (look.clone(), Goal { legacy: if complete { goal.legacy.clone() } else { Vec::new() }, ..goal.clone() });
+    let complete =
+        real.get(&goal.from).is_some_and(|material| material.specimen_server.is_some()) && real.contains_key(&new);
+    let materials: BTreeMap<_, _> = if complete {
+        real
+    } else {
+        model(&goal.from, &new, real.get(&goal.from), now).map_err(Error::from_display)?
+    };
+    let (mut world, mut goal) =
+        (look.clone(), Goal { legacy: if complete { goal.legacy.clone() } else { Vec::new() }, ..goal.clone() });
     for (phase, steps) in plan {
         settle(&mut world, &goal);
         let violations = Matrix::new(&materials, now).check(&world, &goal, steps);
         if let Some(violation) = violations.first() {
-            return Err(Error::refused(format!("the plan would cut somebody off in {phase}")).caused_by(violation.to_string()));
+            return Err(
+                Error::refused(format!("the plan would cut somebody off in {phase}")).caused_by(violation.to_string())
+            );
         }
         steps.iter().for_each(|step| take(&mut world, &mut goal, step));
     }
@@ -124,10 +142,17 @@ fn verify(look: &Inventory, goal: &Goal, record: &Record, plan: &[(Phase, Vec<St
 }
 
 fn change(step: &Step) -> PlannedChange {
-    let plain = |object: String, does: String| PlannedChange { object, does: vec![does], files: Vec::new(), restarts: Vec::new() };
+    let plain = |object: String, does: String| PlannedChange {
+        object,
+        does: vec![does],
+        files: Vec::new(),
+        restarts: Vec::new(),
+    };
     match step {
         Step::Make { node } => plain(format!("node/{node}"), "make the new CA, cross-sign old and new".into()),
-        Step::Stage { node, .. } => plain(format!("node/{node}"), "take in the CA keys it lacks, sealed to this node".into()),
+        Step::Stage { node, .. } => {
+            plain(format!("node/{node}"), "take in the CA keys it lacks, sealed to this node".into())
+        }
         Step::Cluster(op) => plain("cluster".into(), op.to_string()),
         Step::Node { node, ops, .. } => PlannedChange {
             object: format!("node/{node}"),

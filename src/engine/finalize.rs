@@ -17,8 +17,10 @@ impl Driver {
     /// The pods cannot be listed, or the record does not say when.
     pub async fn old_containers(&self) -> Result<Vec<OldContainer>, Error> {
         let trusted_at = self.record.rotation.as_ref().and_then(|rotation| rotation.trusted_at.clone());
-        let time = trusted_at.ok_or_else(|| Error::failed("clusterpki/cluster does not say when the new CA was trusted everywhere"))?;
-        let time: Timestamp = time.parse().map_err(|error| Error::failed(format!("clusterpki/cluster: trustedAt: {error}")))?;
+        let time = trusted_at
+            .ok_or_else(|| Error::failed("clusterpki/cluster does not say when the new CA was trusted everywhere"))?;
+        let time: Timestamp =
+            time.parse().map_err(|error| Error::failed(format!("clusterpki/cluster: trustedAt: {error}")))?;
         Ok(self.cluster.containers_older_than(time).await?)
     }
 
@@ -28,16 +30,21 @@ impl Driver {
     /// A rotation is under way, there is nothing to finalize, or a node does not follow in time.
     pub async fn finalize(&mut self) -> Result<Vec<CaId>, Error> {
         let older: Vec<CaId> = self.older();
-        let current = self.record.current().cloned().ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
+        let current =
+            self.record.current().cloned().ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
         let Some(from) = older.first().cloned() else {
             return Err(Error::refused("there is nothing to finalize: only one CA is recorded"));
         };
         let goal = Goal { from, to: Some(current), legacy: Vec::new(), rollback: false, ..self.goal.clone() };
         loop {
             let look = inventory(&self.live, &self.record, &self.knowledge);
-            self.targets = look.control_plane(&goal).filter_map(|(name, node)| Some((name.to_owned(), alone(node, &look, &goal)?))).collect();
+            self.targets = look
+                .control_plane(&goal)
+                .filter_map(|(name, node)| Some((name.to_owned(), alone(node, &look, &goal)?)))
+                .collect();
             self.write_specs(&look).await?;
-            let served = |(_, node): &(&str, &crate::rotation::NodeView)| !node.busy() && node.apiserver.vouched_by.is_empty();
+            let served =
+                |(_, node): &(&str, &crate::rotation::NodeView)| !node.busy() && node.apiserver.vouched_by.is_empty();
             if look.control_plane(&goal).all(|node| served(&node)) {
                 self.forget(&look, &older).await?;
                 self.write_status(Phase::Idle, Some(&look)).await?;
@@ -59,7 +66,8 @@ impl Driver {
             return Ok(());
         }
         let late = look.control_plane(goal).filter(|(_, node)| node.busy() || !node.apiserver.vouched_by.is_empty());
-        let names: Vec<String> = late.map(|(name, _)| format!("node/{name} still serves a cross-signed chain")).collect();
+        let names: Vec<String> =
+            late.map(|(name, _)| format!("node/{name} still serves a cross-signed chain")).collect();
         self.emit(EventKind::Waiting { waiting_for: names.clone() });
         let mut error = Error::new(ErrorKind::TimedOut, "the served chains did not change in time");
         for name in names {

@@ -11,8 +11,8 @@ mod record;
 mod report;
 
 pub use begin::{Begin, Request, Start};
-pub use dry_run::{PlanReport, PlannedChange, PlannedPhase, dry_run};
 pub use driver::{Driver, Outcome, Settings};
+pub use dry_run::{PlanReport, PlannedChange, PlannedPhase, dry_run};
 pub use observe::{Knowledge, health, inventory};
 pub use record::Record;
 pub use report::{NodeReport, Report, report};

@@ -84,21 +84,26 @@ fn seen_from_outside(name: &str, reports: &BTreeMap<String, Arc<NodePKI>>) -> En
 }
 
 fn cluster_view(live: &Live, knowledge: &Knowledge) -> ClusterView {
-    let map = |maps: Vec<Arc<ConfigMap>>, name: &str| maps.into_iter().find(|map| map.metadata.name.as_deref() == Some(name));
+    let map =
+        |maps: Vec<Arc<ConfigMap>>, name: &str| maps.into_iter().find(|map| map.metadata.name.as_deref() == Some(name));
     let root_ca = live
         .root_cas
         .state()
         .iter()
         .map(|map| (map.metadata.namespace.clone().unwrap_or_default(), trust::root_ca(map)))
         .collect();
-    let leader = live.leases.state().into_iter().find(|lease| lease.metadata.name.as_deref() == Some("kube-controller-manager"));
+    let leader =
+        live.leases.state().into_iter().find(|lease| lease.metadata.name.as_deref() == Some("kube-controller-manager"));
     let holder = leader.and_then(|lease| lease.spec.as_ref()?.holder_identity.clone());
     ClusterView {
         root_ca,
-        cluster_info: map(live.kube_public.state(), "cluster-info").and_then(|map| trust::cluster_info(&map)),
+        cluster_info: map(live.kube_public.state(), "cluster-info").map(|map| trust::cluster_info(&map)),
         ca_bundles: knowledge.ca_bundles.clone(),
-        kubeadm_own_signer: map(live.kube_system.state(), "kubeadm-config").and_then(|map| trust::kubeadm_own_signer(&map)),
-        client_ca: map(live.kube_system.state(), "extension-apiserver-authentication").map(|map| trust::client_ca(&map)).unwrap_or_default(),
+        kubeadm_own_signer: map(live.kube_system.state(), "kubeadm-config")
+            .and_then(|map| trust::kubeadm_own_signer(&map)),
+        client_ca: map(live.kube_system.state(), "extension-apiserver-authentication")
+            .map(|map| trust::client_ca(&map))
+            .unwrap_or_default(),
         controller_manager_leader: holder.as_deref().and_then(leader_node).map(str::to_owned),
         csr_signer: knowledge.csr_signer.clone(),
         caller: knowledge.caller.clone(),

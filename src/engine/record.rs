@@ -28,13 +28,22 @@ impl Record {
     #[must_use]
     pub fn read(object: &ClusterPKI) -> Self {
         let status = object.status.clone().unwrap_or_default();
-        let authorities: BTreeMap<u32, AuthorityRecord> =
-            status.authorities.into_iter().filter_map(|(version, record)| Some((version.parse().ok()?, record))).collect();
+        let authorities: BTreeMap<u32, AuthorityRecord> = status
+            .authorities
+            .into_iter()
+            .filter_map(|(version, record)| Some((version.parse().ok()?, record)))
+            .collect();
         Self {
             wanted: object.spec.ca_version,
             completed: status.ca_version.unwrap_or_default(),
             rotation: object.spec.rotation.clone(),
-            waived: object.spec.waivers.iter().filter_map(|waiver| waiver.strip_prefix("node/")).map(str::to_owned).collect(),
+            waived: object
+                .spec
+                .waivers
+                .iter()
+                .filter_map(|waiver| waiver.strip_prefix("node/"))
+                .map(str::to_owned)
+                .collect(),
             versions: authorities.iter().map(|(version, record)| (record.id.clone(), *version)).collect(),
             authorities,
         }
@@ -67,9 +76,14 @@ impl Record {
 
     /// Adds a CA, or the cross-signed certificates and specimens that are new about a known one.
     pub fn add(&mut self, version: u32, new: &AuthorityRecord) {
-        let record = self.authorities.entry(version).or_insert_with(|| AuthorityRecord { crosses: Vec::new(), ..new.clone() });
-        let crosses: Vec<CrossRecord> =
-            new.crosses.iter().filter(|cross| !record.crosses.iter().any(|held| held.by == cross.by)).cloned().collect();
+        let record =
+            self.authorities.entry(version).or_insert_with(|| AuthorityRecord { crosses: Vec::new(), ..new.clone() });
+        let crosses: Vec<CrossRecord> = new
+            .crosses
+            .iter()
+            .filter(|cross| !record.crosses.iter().any(|held| held.by == cross.by))
+            .cloned()
+            .collect();
         record.crosses.extend(crosses);
         record.specimen_server = record.specimen_server.take().or_else(|| new.specimen_server.clone());
         record.specimen_client = record.specimen_client.take().or_else(|| new.specimen_client.clone());
@@ -102,7 +116,11 @@ impl Record {
         self.authorities
             .values()
             .filter_map(|record| {
-                let crosses = record.crosses.iter().filter_map(|cross| Some((cross.by.clone(), parse(&cross.certificate)?))).collect();
+                let crosses = record
+                    .crosses
+                    .iter()
+                    .filter_map(|cross| Some((cross.by.clone(), parse(&cross.certificate)?)))
+                    .collect();
                 let material = Material {
                     ca: parse(&record.certificate)?,
                     crosses,

@@ -14,7 +14,7 @@ use crate::cluster::Live;
 use crate::error::Error;
 use crate::pki::CaId;
 use crate::plan::{EventKind, same_set};
-use crate::rotation::{Inventory, Phase, Sentence, describe, missing, phase_of};
+use crate::rotation::{Inventory, Phase, Sentence, describe, missing, phase_of, target};
 
 /// Type of the one condition; its reasons are gkectl's.
 const CONDITION: &str = "CARotation";
@@ -101,14 +101,23 @@ pub fn report(live: &Live) -> Option<Report> {
         message: planes.message.clone(),
         phase: phase.name().into(),
         started: rotation.map(|rotation| format!("by {} at {}", rotation.started_by, rotation.started_at)),
-        nodes: look.nodes.iter().map(|(name, node)| node_report(name, node, record.waived.contains(name), number)).collect(),
+        nodes: look
+            .nodes
+            .iter()
+            .map(|(name, node)| node_report(name, node, record.waived.contains(name), number))
+            .collect(),
         planes,
         blocking,
         next: next.into(),
     })
 }
 
-fn node_report(name: &str, node: &crate::rotation::NodeView, waived: bool, number: impl Fn(&CaId) -> u32) -> NodeReport {
+fn node_report(
+    name: &str,
+    node: &crate::rotation::NodeView,
+    waived: bool,
+    number: impl Fn(&CaId) -> u32,
+) -> NodeReport {
     let disk = &node.state.disk;
     let loaded = node.state.loaded.kubelet.as_ref().and_then(|process| process.conf.as_ref()?.issuer.as_ref());
     NodeReport {
@@ -129,7 +138,9 @@ fn drift(look: &Inventory, record: &Record) -> bool {
     let Some(current) = record.current() else { return false };
     let only = std::slice::from_ref(current);
     let reporting = look.nodes.values().filter(|node| node.responding);
-    reporting.into_iter().any(|node| !same_set(&node.state.disk.ca_bundle, only) || node.state.disk.kubelet_client.as_ref() != Some(current))
+    reporting.into_iter().any(|node| {
+        !same_set(&node.state.disk.ca_bundle, only) || node.state.disk.kubelet_client.as_ref() != Some(current)
+    })
 }
 
 impl Driver {
@@ -173,6 +184,12 @@ impl Driver {
         let message = describe(look, &self.goal, &self.record.versions).message;
         self.finished = true;
         self.record.completed = self.record.wanted;
+        for name in &self.goal.waived {
+            if let Some(target) = look.nodes.get(name).and_then(|node| target(Phase::Completed, node, look, &self.goal))
+            {
+                self.targets.insert(name.clone(), target);
+            }
+        }
         let mut gone: Vec<CaId> = Vec::new();
         if self.goal.rollback {
             gone.push(self.goal.from.clone());
@@ -183,7 +200,11 @@ impl Driver {
             self.record.rotation = None;
             self.write_spec().await?;
         }
-        self.emit(EventKind::Finished { ca_version: self.record.wanted, seconds: self.began.elapsed().as_secs_f64(), message });
+        self.emit(EventKind::Finished {
+            ca_version: self.record.wanted,
+            seconds: self.began.elapsed().as_secs_f64(),
+            message,
+        });
         Ok(Outcome::Completed)
     }
 
@@ -194,7 +215,12 @@ impl Driver {
         for record in self.record.authorities.values_mut() {
             record.crosses.retain(|cross| !cas.contains(&cross.by));
         }
-        self.record.versions = self.record.authorities.iter().map(|(version, record)| (record.id.clone(), *version)).collect::<BTreeMap<_, _>>();
+        self.record.versions = self
+            .record
+            .authorities
+            .iter()
+            .map(|(version, record)| (record.id.clone(), *version))
+            .collect::<BTreeMap<_, _>>();
         self.forgotten = cas.to_vec();
         self.write_specs(look).await
     }

@@ -36,7 +36,7 @@ const LIMITS: Limits = Limits {
     stop: Duration::from_secs(60),
     finish: Duration::from_secs(5),
     settle: Duration::from_millis(1500),
-    patience: Duration::from_millis(1200),
+    patience: Duration::from_secs(4),
     start: Duration::from_secs(90),
 };
 

@@ -31,11 +31,19 @@ impl fmt::Display for ClusterOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ClusterInfo(_) => write!(f, "write configmap kube-public/cluster-info"),
-            Self::CaBundles(_) => write!(f, "write the caBundle of webhooks, APIServices and CRDs that hold the cluster CA"),
-            Self::KubeadmConfig { own_signer: true } => write!(f, "record the signing file in configmap kube-system/kubeadm-config"),
-            Self::KubeadmConfig { own_signer: false } => write!(f, "take the signing file out of configmap kube-system/kubeadm-config"),
+            Self::CaBundles(_) => {
+                write!(f, "write the caBundle of webhooks, APIServices and CRDs that hold the cluster CA")
+            }
+            Self::KubeadmConfig { own_signer: true } => {
+                write!(f, "record the signing file in configmap kube-system/kubeadm-config")
+            }
+            Self::KubeadmConfig { own_signer: false } => {
+                write!(f, "take the signing file out of configmap kube-system/kubeadm-config")
+            }
             Self::ClientCa(_) => write!(f, "write configmap kube-system/extension-apiserver-authentication"),
-            Self::CallerCredential { .. } => write!(f, "have a client certificate signed through the CSR API and renew your kubeconfig"),
+            Self::CallerCredential { .. } => {
+                write!(f, "have a client certificate signed through the CSR API and renew your kubeconfig")
+            }
         }
     }
 }

@@ -12,9 +12,10 @@ mod target;
 pub use cluster_op::ClusterOp;
 pub use event::{Event, EventKind};
 pub use op::Op;
-pub use row::{CertificateKind, CertificateRow};
 pub use ops::{node_ops, same_set};
+pub use row::{CertificateKind, CertificateRow};
 pub use state::{
-    Component, Conf, ConfState, DiskState, EndpointState, Leaf, LeafState, LoadedState, NodeState, ProcessState, Verdict,
+    Component, Conf, ConfState, DiskState, EndpointState, Leaf, LeafState, LoadedState, NodeState, ProcessState,
+    Verdict,
 };
 pub use target::{ControlPlaneTarget, Credential, NodeTarget};

@@ -16,7 +16,9 @@ pub fn node_ops(state: &NodeState, target: &NodeTarget) -> Vec<Op> {
     let widening = target.ca_bundle.iter().any(|ca| !state.disk.ca_bundle.contains(ca));
     match &target.control_plane {
         Some(control_plane) => control_plane_ops(state, target, control_plane, widening, &mut ops),
-        None if widening && state.disk.ca_bundle != target.ca_bundle => ops.push(Op::WriteBundle(target.ca_bundle.clone())),
+        None if widening && state.disk.ca_bundle != target.ca_bundle => {
+            ops.push(Op::WriteBundle(target.ca_bundle.clone()))
+        }
         None => {}
     }
     kubelet_ops(state, target, &mut ops);
@@ -38,7 +40,13 @@ fn writes_bundle(op: &Op) -> bool {
     }
 }
 
-fn control_plane_ops(state: &NodeState, target: &NodeTarget, wanted: &ControlPlaneTarget, widening: bool, ops: &mut Vec<Op>) {
+fn control_plane_ops(
+    state: &NodeState,
+    target: &NodeTarget,
+    wanted: &ControlPlaneTarget,
+    widening: bool,
+    ops: &mut Vec<Op>,
+) {
     if let Some(signer) = &wanted.signer
         && state.disk.signer_file.as_ref() != Some(signer)
     {
@@ -64,7 +72,8 @@ fn control_plane_ops(state: &NodeState, target: &NodeTarget, wanted: &ControlPla
         controller_manager_op(state, target, wanted, bundle_differs && changes_kind, ops);
     }
     let active = target.ca_bundle.first();
-    if state.disk.ca_key.is_some() && state.disk.ca_key.as_ref() != active
+    if state.disk.ca_key.is_some()
+        && state.disk.ca_key.as_ref() != active
         && let Some(active) = active
     {
         ops.push(Op::WriteCaKey(active.clone()));
@@ -104,8 +113,9 @@ fn holds(held: &ConfState, wanted: &Credential) -> bool {
     held.issuer.as_ref() == Some(&wanted.issuer) && held.trust == wanted.trust
 }
 
+/// Whether the process has this credential in memory. One that does not run now will read the files when it starts.
 fn loaded(process: Option<&ProcessState>, wanted: &Credential) -> bool {
-    process.and_then(|p| p.conf.as_ref()).is_some_and(|conf| holds(conf, wanted))
+    process.is_none_or(|process| process.conf.as_ref().is_some_and(|conf| holds(conf, wanted)))
 }
 
 fn scheduler_op(state: &NodeState, wanted: &ControlPlaneTarget, ops: &mut Vec<Op>) {
@@ -117,14 +127,20 @@ fn scheduler_op(state: &NodeState, wanted: &ControlPlaneTarget, ops: &mut Vec<Op
     ops.push(Op::RestartStaticPod { component: Component::KubeScheduler, own_signer: None, during });
 }
 
-fn controller_manager_op(state: &NodeState, target: &NodeTarget, wanted: &ControlPlaneTarget, write_bundle: bool, ops: &mut Vec<Op>) {
+fn controller_manager_op(
+    state: &NodeState,
+    target: &NodeTarget,
+    wanted: &ControlPlaneTarget,
+    write_bundle: bool,
+    ops: &mut Vec<Op>,
+) {
     let process = state.loaded.controller_manager.as_ref();
     let own = wanted.signer.is_some();
     let on_disk = state.disk.confs.get(&Conf::ControllerManager).is_some_and(|held| holds(held, &wanted.components));
     // A root CA that differs from the file cannot be loaded by a restart: it is wanted as it is in memory.
-    let root_ca = !same_set(&wanted.root_ca, &target.ca_bundle)
-        || process.is_some_and(|p| same_set(&p.root_ca, &wanted.root_ca));
-    let flags = state.disk.own_signer == own && process.is_some_and(|p| p.own_signer == own);
+    let root_ca =
+        !same_set(&wanted.root_ca, &target.ca_bundle) || process.is_none_or(|p| same_set(&p.root_ca, &wanted.root_ca));
+    let flags = state.disk.own_signer == own && process.is_none_or(|p| p.own_signer == own);
     let credential = !wanted.components_loaded || loaded(process, &wanted.components);
     if on_disk && credential && root_ca && flags {
         return;
@@ -134,7 +150,8 @@ fn controller_manager_op(state: &NodeState, target: &NodeTarget, wanted: &Contro
         during.push(write_conf(Conf::ControllerManager, &wanted.components));
     }
     let active = target.ca_bundle.first();
-    if !own && state.disk.ca_key.as_ref() != active
+    if !own
+        && state.disk.ca_key.as_ref() != active
         && let Some(active) = active
     {
         during.push(Op::WriteCaKey(active.clone()));

@@ -81,12 +81,21 @@ pub struct CertificateRow {
 }
 
 impl CertificateRow {
-    pub(crate) fn new(path: &str, index: usize, kind: CertificateKind, certificate: &Certificate, issuer: Option<CaId>) -> Self {
+    pub(crate) fn new(
+        path: &str,
+        index: usize,
+        kind: CertificateKind,
+        certificate: &Certificate,
+        issuer: Option<CaId>,
+    ) -> Self {
         let time = |time: Timestamp| time.to_string();
         let mut sans: Vec<String> = certificate.dns_names().to_vec();
         sans.extend(certificate.ip_addresses().iter().map(ToString::to_string));
-        let usages =
-            [("CA", certificate.is_ca()), ("server auth", certificate.server_auth()), ("client auth", certificate.client_auth())];
+        let usages = [
+            ("CA", certificate.is_ca()),
+            ("server auth", certificate.server_auth()),
+            ("client auth", certificate.client_auth()),
+        ];
         Self {
             path: path.to_owned(),
             index: u32::try_from(index).unwrap_or(u32::MAX),

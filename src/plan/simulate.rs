@@ -43,7 +43,8 @@ fn write_conf(state: &mut NodeState, conf: Conf, issuer: Option<&CaId>, trust: &
 
 fn started_kubelet(state: &NodeState) -> ProcessState {
     let trust = state.disk.confs.get(&Conf::Kubelet).map(|conf| conf.trust.clone()).unwrap_or_default();
-    let conf = ConfState { issuer: state.disk.kubelet_client.clone(), trust, not_after: state.disk.kubelet_client_not_after };
+    let conf =
+        ConfState { issuer: state.disk.kubelet_client.clone(), trust, not_after: state.disk.kubelet_client_not_after };
     ProcessState { instance: "planned".into(), conf: Some(conf), ..ProcessState::default() }
 }
 

@@ -127,7 +127,12 @@ pub struct Matrix<'a> {
 ///
 /// # Errors
 /// As [`Material::planned_pair`].
-pub fn model(old: &CaId, new: &CaId, like: Option<&Material>, now: Timestamp) -> Result<BTreeMap<CaId, Material>, PkiError> {
+pub fn model(
+    old: &CaId,
+    new: &CaId,
+    like: Option<&Material>,
+    now: Timestamp,
+) -> Result<BTreeMap<CaId, Material>, PkiError> {
     let (mut first, mut second) = Material::planned_pair("kubernetes", like, now)?;
     for (material, by) in [(&mut first, new), (&mut second, old)] {
         for (signer, _) in &mut material.crosses {
@@ -185,8 +190,15 @@ impl<'a> Matrix<'a> {
             Usage::Client => issuer.specimen_client.as_ref(),
         };
         let mut chain = vec![leaf.ok_or_else(|| unknown(&presented.issuer))?.rustls_der()];
-        chain.extend(issuer.crosses.iter().filter(|(by, _)| presented.vouched_by.contains(by)).map(|(_, cross)| cross.rustls_der()));
-        let roots: Vec<_> = trust.iter().filter_map(|ca| self.materials.get(ca)).map(|material| material.ca.clone()).collect();
+        chain.extend(
+            issuer
+                .crosses
+                .iter()
+                .filter(|(by, _)| presented.vouched_by.contains(by))
+                .map(|(_, cross)| cross.rustls_der()),
+        );
+        let roots: Vec<_> =
+            trust.iter().filter_map(|ca| self.materials.get(ca)).map(|material| material.ca.clone()).collect();
         verify(&chain, &roots, usage, self.now).map_err(|error| {
             let names: Vec<&str> = trust.iter().map(CaId::short).collect();
             format!("a leaf of CA {} does not verify against [{}]: {error}", presented.issuer.short(), names.join(" "))
@@ -251,13 +263,31 @@ fn node_presents(name: &str, node: &NodeView, shown: &mut Presentations) {
     let disk = &node.state.disk;
     let loaded = &node.state.loaded;
     let kubelet = loaded.kubelet.as_ref().and_then(|p| p.conf.as_ref()).and_then(|c| c.issuer.as_ref());
-    show(shown, Presenter::Kubelet, kubelet.or(disk.kubelet_client.as_ref()), &[], format!("the kubelet of node/{name}"));
+    show(
+        shown,
+        Presenter::Kubelet,
+        kubelet.or(disk.kubelet_client.as_ref()),
+        &[],
+        format!("the kubelet of node/{name}"),
+    );
     if !node.state.control_plane {
         return;
     }
-    show(shown, Presenter::ApiServer, node.apiserver.issuer.as_ref(), &node.apiserver.vouched_by, format!("kube-apiserver of node/{name}"));
+    show(
+        shown,
+        Presenter::ApiServer,
+        node.apiserver.issuer.as_ref(),
+        &node.apiserver.vouched_by,
+        format!("kube-apiserver of node/{name}"),
+    );
     let leaf = disk.leaves.get(&Leaf::ApiserverKubeletClient).and_then(|l| l.issuer.as_ref());
-    show(shown, Presenter::ApiServerKubeletClient, leaf, &[], format!("kube-apiserver of node/{name}, towards kubelets,"));
+    show(
+        shown,
+        Presenter::ApiServerKubeletClient,
+        leaf,
+        &[],
+        format!("kube-apiserver of node/{name}, towards kubelets,"),
+    );
     for conf in [Conf::Admin, Conf::SuperAdmin] {
         let issuer = disk.confs.get(&conf).and_then(|c| c.issuer.as_ref());
         show(shown, Presenter::Admin, issuer, &[], format!("{} of node/{name}", conf.file_name()));
@@ -267,7 +297,8 @@ fn node_presents(name: &str, node: &NodeView, shown: &mut Presentations) {
         (Presenter::Scheduler, Conf::Scheduler, &loaded.scheduler),
     ];
     for (presenter, conf, process) in processes {
-        let issuer = process.as_ref().and_then(|p| p.conf.as_ref()).or(disk.confs.get(&conf)).and_then(|c| c.issuer.as_ref());
+        let issuer =
+            process.as_ref().and_then(|p| p.conf.as_ref()).or(disk.confs.get(&conf)).and_then(|c| c.issuer.as_ref());
         show(shown, presenter, issuer, &[], format!("{} of node/{name}", conf.file_name().trim_end_matches(".conf")));
     }
 }
@@ -294,15 +325,35 @@ fn node_trusts(name: &str, node: &NodeView, trusted: &mut Trusts) {
         let in_memory = process.as_ref().and_then(|p| p.conf.as_ref());
         in_memory.or(disk.confs.get(&conf)).map(|c| c.trust.clone()).unwrap_or_default()
     };
-    trust(trusted, Verifier::KubeletConf, conf_trust(&loaded.kubelet, Conf::Kubelet), format!("the kubelet of node/{name}"));
-    trust(trusted, Verifier::KubeletServer, accepted(&node.kubelet, &disk.ca_bundle), format!("the kubelet of node/{name}"));
+    trust(
+        trusted,
+        Verifier::KubeletConf,
+        conf_trust(&loaded.kubelet, Conf::Kubelet),
+        format!("the kubelet of node/{name}"),
+    );
+    trust(
+        trusted,
+        Verifier::KubeletServer,
+        accepted(&node.kubelet, &disk.ca_bundle),
+        format!("the kubelet of node/{name}"),
+    );
     if !node.state.control_plane {
         return;
     }
-    trust(trusted, Verifier::ApiServer, accepted(&node.apiserver, &disk.ca_bundle), format!("kube-apiserver of node/{name}"));
+    trust(
+        trusted,
+        Verifier::ApiServer,
+        accepted(&node.apiserver, &disk.ca_bundle),
+        format!("kube-apiserver of node/{name}"),
+    );
     let manager = conf_trust(&loaded.controller_manager, Conf::ControllerManager);
     trust(trusted, Verifier::ControllerManager, manager, format!("kube-controller-manager of node/{name}"));
-    trust(trusted, Verifier::Scheduler, conf_trust(&loaded.scheduler, Conf::Scheduler), format!("kube-scheduler of node/{name}"));
+    trust(
+        trusted,
+        Verifier::Scheduler,
+        conf_trust(&loaded.scheduler, Conf::Scheduler),
+        format!("kube-scheduler of node/{name}"),
+    );
     for conf in [Conf::Admin, Conf::SuperAdmin] {
         let cas = disk.confs.get(&conf).map(|c| c.trust.clone()).unwrap_or_default();
         trust(trusted, Verifier::Admin, cas, format!("holders of {} of node/{name}", conf.file_name()));
@@ -322,6 +373,11 @@ fn cluster_trusts(inventory: &Inventory, goal: &Goal, trusted: &mut Trusts) {
     }
     let oldest = if goal.rollback { goal.to.as_ref() } else { Some(&goal.from) };
     for ca in oldest.into_iter().chain(&goal.legacy) {
-        trust(trusted, Verifier::LongRunning, [ca.clone()], format!("processes that read the CA {} before the rotation", ca.short()));
+        trust(
+            trusted,
+            Verifier::LongRunning,
+            [ca.clone()],
+            format!("processes that read the CA {} before the rotation", ca.short()),
+        );
     }
 }

@@ -72,7 +72,9 @@ impl Phase {
             Self::Staged => ("Staged", "make the new CA and bring it to every control-plane node, sealed"),
             Self::CPTrusted => ("CPTrusted", "the control plane trusts both CAs"),
             Self::DPTrusted => ("DPTrusted", "kubelets, cluster-info and caBundles trust both CAs"),
-            Self::CPReissued => ("CPReissued", "control-plane certificates from the new CA, with the cross-signed chain"),
+            Self::CPReissued => {
+                ("CPReissued", "control-plane certificates from the new CA, with the cross-signed chain")
+            }
             Self::SignerSwitched => ("SignerSwitched", "the new CA signs CSRs"),
             Self::DPReissued => ("DPReissued", "kubelet certificates from the new CA"),
             Self::CPUntrusted => ("CPUntrusted", "the control plane drops the old CA"),

@@ -95,7 +95,8 @@ fn stage(inventory: &Inventory, goal: &Goal) -> Vec<Step> {
     inventory
         .control_plane(goal)
         .filter_map(|(name, node)| {
-            let lacks: Vec<CaId> = wanted.iter().filter(|ca| !node.state.disk.kept.contains(ca)).map(|ca| (*ca).clone()).collect();
+            let lacks: Vec<CaId> =
+                wanted.iter().filter(|ca| !node.state.disk.kept.contains(ca)).map(|ca| (*ca).clone()).collect();
             (!lacks.is_empty() && node.responding).then(|| Step::Stage { node: name.to_owned(), lacks })
         })
         .collect()
@@ -119,7 +120,9 @@ fn node_steps(phase: Phase, inventory: &Inventory, goal: &Goal) -> Vec<Step> {
             (!ops.is_empty()).then_some(Candidate { name, node, target, ops })
         })
         .collect();
-    let mut free = goal.max_unavailable.saturating_sub(candidates.iter().filter(|c| in_flight(c) && restarts(c, "kubelet")).count());
+    let mut free = goal
+        .max_unavailable
+        .saturating_sub(candidates.iter().filter(|c| in_flight(c) && restarts(c, "kubelet")).count());
     let mut steps = Vec::new();
     for candidate in &candidates {
         if in_flight(candidate) || !allowed(candidate, &candidates, inventory, goal) {
@@ -153,7 +156,8 @@ fn restarts(candidate: &Candidate<'_>, process: &str) -> bool {
 fn allowed(candidate: &Candidate<'_>, all: &[Candidate<'_>], inventory: &Inventory, goal: &Goal) -> bool {
     const KCM: &str = "kube-controller-manager";
     let leads = inventory.cluster.controller_manager_leader.as_deref() == Some(candidate.name);
-    if leads && restarts(candidate, KCM) && all.iter().any(|other| other.name != candidate.name && restarts(other, KCM)) {
+    if leads && restarts(candidate, KCM) && all.iter().any(|other| other.name != candidate.name && restarts(other, KCM))
+    {
         return false;
     }
     let served = inventory.control_plane(goal).any(|(_, node)| node.apiserver.issuer == goal.to);
@@ -174,12 +178,17 @@ fn cluster_ops(phase: Phase, inventory: &Inventory, goal: &Goal, to: &CaId) -> V
     let mut ops = Vec::new();
     match phase {
         // As long as ca.crt holds two CAs, an upgrade by kubeadm must keep the signing file.
-        Phase::CPTrusted if cluster.kubeadm_own_signer == Some(false) => ops.push(ClusterOp::KubeadmConfig { own_signer: true }),
+        Phase::CPTrusted if cluster.kubeadm_own_signer == Some(false) => {
+            ops.push(ClusterOp::KubeadmConfig { own_signer: true })
+        }
         Phase::DPTrusted => trust_ops(inventory, &both, |cas| cas.contains(to), &mut ops),
         Phase::SignerSwitched if files_signed_by(inventory, goal, to) => {
             let renewed = cluster.caller.as_ref().is_none_or(|caller| caller.issuer.as_ref() == Some(to));
             if cluster.csr_signer.as_ref() != Some(to) || !renewed {
-                ops.push(ClusterOp::CallerCredential { issuer: to.clone(), trust: vec![to.clone(), goal.from.clone()] });
+                ops.push(ClusterOp::CallerCredential {
+                    issuer: to.clone(),
+                    trust: vec![to.clone(), goal.from.clone()],
+                });
             }
         }
         // API servers only add to that object, so it is overwritten when the last of them has dropped the old CA.

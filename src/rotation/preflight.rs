@@ -74,7 +74,10 @@ pub fn preflight(input: &Preflight<'_>) -> Vec<Blocker> {
     }
     if control_plane == 0 && blockers.is_empty() {
         let mut found = Found { object: "cluster".into(), blockers: &mut blockers };
-        found.add("no control-plane node has an agent", "run `certctl install` and wait until its pods run on the control-plane nodes");
+        found.add(
+            "no control-plane node has an agent",
+            "run `certctl install` and wait until its pods run on the control-plane nodes",
+        );
     }
     blockers
 }
@@ -96,14 +99,25 @@ fn agent(input: &Preflight<'_>, name: &str, node: &NodeView, health: &NodeHealth
         found.add("the node is not Ready", format!("bring it back, or leave it out with --waive node/{name}"));
     }
     let Some(version) = &health.agent_version else {
-        found.add("no certctl agent has reported", format!("run `certctl install`, or leave the node out with --waive node/{name}"));
+        found.add(
+            "no certctl agent has reported",
+            format!("run `certctl install`, or leave the node out with --waive node/{name}"),
+        );
         return false;
     };
     if version != input.version {
-        found.add(format!("its agent has version {version}, this is {}", input.version), "run `certctl install` with this version");
+        found.add(
+            format!("its agent has version {version}, this is {}", input.version),
+            "run `certctl install` with this version",
+        );
     }
     if !node.responding {
-        found.add("its agent does not answer", format!("look at `kubectl -n certctl-system get pods -o wide`, or leave the node out with --waive node/{name}"));
+        found.add(
+            "its agent does not answer",
+            format!(
+                "look at `kubectl -n certctl-system get pods -o wide`, or leave the node out with --waive node/{name}"
+            ),
+        );
     }
     if health.clock_skew.abs() > MAX_CLOCK_SKEW {
         found.add(
@@ -120,14 +134,21 @@ fn certificates(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, fou
     }
     let disk = &node.state.disk;
     let leaves = disk.leaves.iter().map(|(leaf, state)| (format!("pki/{}.crt", leaf.name()), state.not_after));
-    let confs = disk.confs.iter().filter(|(_, conf)| conf.issuer.is_some()).map(|(conf, state)| (conf.file_name().to_owned(), state.not_after));
-    let kubelet = disk.kubelet_client.iter().map(|_| ("kubelet-client-current.pem".to_owned(), disk.kubelet_client_not_after));
+    let confs = disk
+        .confs
+        .iter()
+        .filter(|(_, conf)| conf.issuer.is_some())
+        .map(|(conf, state)| (conf.file_name().to_owned(), state.not_after));
+    let kubelet =
+        disk.kubelet_client.iter().map(|_| ("kubelet-client-current.pem".to_owned(), disk.kubelet_client_not_after));
     for (path, not_after) in leaves.chain(confs).chain(kubelet) {
         if not_after <= input.now {
             found.add(format!("{path} has expired"), "renew it first (`certctl renew`, `kubeadm certs renew`), or bring the cluster back with `certctl repair`");
         }
     }
-    if let Some(stranger) = disk.ca_bundle.iter().find(|ca| **ca != input.goal.from && Some(*ca) != input.goal.to.as_ref()) {
+    if let Some(stranger) =
+        disk.ca_bundle.iter().find(|ca| **ca != input.goal.from && Some(*ca) != input.goal.to.as_ref())
+    {
         found.add(
             format!("pki/ca.crt is already a bundle: it holds CA {}", stranger.short()),
             "finish or undo the rotation that somebody began, until ca.crt holds one CA on every node",
@@ -138,9 +159,15 @@ fn certificates(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, fou
 fn authority(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, found: &mut Found<'_>) {
     let disk = &node.state.disk;
     if disk.ca_key.is_none() {
-        found.add("pki/ca.key is missing (external CA)", "put the CA's key there for the rotation; an external CA cannot be rotated yet");
+        found.add(
+            "pki/ca.key is missing (external CA)",
+            "put the CA's key there for the rotation; an external CA cannot be rotated yet",
+        );
     } else if health.key_mismatch {
-        found.add("pki/ca.key does not belong to pki/ca.crt", "put the matching key back, for example from another control-plane node");
+        found.add(
+            "pki/ca.key does not belong to pki/ca.crt",
+            "put the matching key back, for example from another control-plane node",
+        );
     }
     if health.etcd_healthy == Some(false) {
         found.add("etcd is not healthy", "look at `etcdctl endpoint health --cluster`; a rotation needs every member");

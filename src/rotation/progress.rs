@@ -59,7 +59,10 @@ impl Look<'_> {
         Self::each(self.inventory.counted(self.goal), check)
     }
 
-    fn each<'a>(nodes: impl Iterator<Item = (&'a str, &'a NodeView)>, check: impl Fn(&NodeView, &mut Vec<String>)) -> Vec<Missing> {
+    fn each<'a>(
+        nodes: impl Iterator<Item = (&'a str, &'a NodeView)>,
+        check: impl Fn(&NodeView, &mut Vec<String>),
+    ) -> Vec<Missing> {
         let mut missing = Vec::new();
         for (name, node) in nodes {
             let mut lacks = Vec::new();
@@ -75,7 +78,11 @@ impl Look<'_> {
                 require(lacks, node.state.disk.kept.contains(ca), "a CA key is not staged yet");
             }
         });
-        require(&mut missing, self.inventory.recorded.contains(self.to), "the new CA's certificates are not recorded yet");
+        require(
+            &mut missing,
+            self.inventory.recorded.contains(self.to),
+            "the new CA's certificates are not recorded yet",
+        );
         missing
     }
 
@@ -139,7 +146,11 @@ impl Look<'_> {
         self.control_plane(|node, lacks| {
             require(lacks, self.serves(node), "kube-apiserver does not serve a certificate of the new CA");
             let leaf = node.state.disk.leaves.get(&Leaf::ApiserverKubeletClient);
-            require(lacks, leaf.is_some_and(|l| l.issuer.as_ref() == Some(self.to)), "apiserver-kubelet-client is not from the new CA");
+            require(
+                lacks,
+                leaf.is_some_and(|l| l.issuer.as_ref() == Some(self.to)),
+                "apiserver-kubelet-client is not from the new CA",
+            );
             for conf in [Conf::Admin, Conf::SuperAdmin] {
                 let held = node.state.disk.confs.get(&conf);
                 require_with(lacks, held.is_none_or(|c| c.issuer.as_ref() == Some(self.to)), || {
@@ -147,7 +158,9 @@ impl Look<'_> {
                 });
             }
             let loaded = &node.state.loaded;
-            for (name, process) in [("kube-controller-manager", &loaded.controller_manager), ("kube-scheduler", &loaded.scheduler)] {
+            for (name, process) in
+                [("kube-controller-manager", &loaded.controller_manager), ("kube-scheduler", &loaded.scheduler)]
+            {
                 let conf = process.as_ref().and_then(|p| p.conf.as_ref());
                 require_with(lacks, conf.is_some_and(|c| c.issuer.as_ref() == Some(self.to)), || {
                     format!("{name} has not loaded a certificate of the new CA")
@@ -173,14 +186,22 @@ impl Look<'_> {
             require(&mut missing, signer == self.to, "a CSR made for a test is not signed by the new CA");
         }
         if let Some(caller) = &self.inventory.cluster.caller {
-            require(&mut missing, caller.issuer.as_ref() == Some(self.to), "your kubeconfig's client certificate is not from the new CA");
+            require(
+                &mut missing,
+                caller.issuer.as_ref() == Some(self.to),
+                "your kubeconfig's client certificate is not from the new CA",
+            );
         }
         missing
     }
 
     fn dp_reissued(&self) -> Vec<Missing> {
         self.nodes(|node, lacks| {
-            require(lacks, node.state.disk.kubelet_client.as_ref() == Some(self.to), "the kubelet's certificate is not from the new CA");
+            require(
+                lacks,
+                node.state.disk.kubelet_client.as_ref() == Some(self.to),
+                "the kubelet's certificate is not from the new CA",
+            );
             let loaded = node.state.loaded.kubelet.as_ref().and_then(|p| p.conf.as_ref());
             let new = loaded.is_some_and(|c| c.issuer.as_ref() == Some(self.to));
             require(lacks, new, "the kubelet has not loaded a certificate of the new CA");
@@ -201,8 +222,12 @@ impl Look<'_> {
     }
 
     fn refuses(&self, lacks: &mut Vec<String>, name: &str, endpoint: &EndpointState) {
-        require_with(lacks, verdict(endpoint, self.from) == Verdict::Refused, || format!("{name} does not refuse clients of the old CA yet"));
-        require_with(lacks, verdict(endpoint, self.to) == Verdict::Accepted, || format!("{name} does not accept clients of the new CA"));
+        require_with(lacks, verdict(endpoint, self.from) == Verdict::Refused, || {
+            format!("{name} does not refuse clients of the old CA yet")
+        });
+        require_with(lacks, verdict(endpoint, self.to) == Verdict::Accepted, || {
+            format!("{name} does not accept clients of the new CA")
+        });
     }
 
     fn dp_untrusted(&self) -> Vec<Missing> {
@@ -232,7 +257,9 @@ impl Look<'_> {
         let mut missing = self.control_plane(|node, lacks| {
             for conf in [Conf::Admin, Conf::SuperAdmin, Conf::ControllerManager, Conf::Scheduler] {
                 let held = node.state.disk.confs.get(&conf);
-                require_with(lacks, held.is_none_or(|c| !c.trust.contains(self.from)), || format!("{} still trusts the old CA", conf.file_name()));
+                require_with(lacks, held.is_none_or(|c| !c.trust.contains(self.from)), || {
+                    format!("{} still trusts the old CA", conf.file_name())
+                });
             }
             let leaf = node.state.disk.leaves.get(&Leaf::Apiserver);
             let clean = !self.goal.rollback || leaf.is_none_or(|leaf| !leaf.vouched_by.contains(self.from));

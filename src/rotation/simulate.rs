@@ -70,7 +70,9 @@ pub fn apply_op(world: &mut Inventory, name: &str, op: &crate::plan::Op) {
     if let Some(view) = world.nodes.get_mut(name) {
         simulate::apply(&mut view.state, op);
     }
-    if op.restarts() == Some("kube-controller-manager") && world.cluster.controller_manager_leader.as_deref() == Some(name) {
+    if op.restarts() == Some("kube-controller-manager")
+        && world.cluster.controller_manager_leader.as_deref() == Some(name)
+    {
         let other = world.nodes.iter().find(|(other, node)| other.as_str() != name && node.state.control_plane);
         if let Some((other, _)) = other {
             world.cluster.controller_manager_leader = Some(other.clone());
@@ -101,7 +103,8 @@ pub fn settle(world: &mut Inventory, goal: &Goal) {
     for node in world.nodes.values_mut() {
         settle_node(node, &cas);
         if node.state.control_plane {
-            client_ca.extend(node.state.disk.ca_bundle.iter().filter(|ca| !world.cluster.client_ca.contains(ca)).cloned());
+            client_ca
+                .extend(node.state.disk.ca_bundle.iter().filter(|ca| !world.cluster.client_ca.contains(ca)).cloned());
         }
     }
     client_ca.dedup();

@@ -36,8 +36,12 @@ pub struct Sentence {
 #[must_use]
 pub fn describe(inventory: &Inventory, goal: &Goal, versions: &BTreeMap<CaId, u32>) -> Sentence {
     let number = |ca: &CaId| versions.get(ca).copied().unwrap_or_default();
-    let mut control_plane = PlaneStatus { bundle: intersection(inventory.control_plane(goal).map(|(_, n)| n), number), ..Default::default() };
-    let mut data_plane = PlaneStatus { bundle: intersection(inventory.counted(goal).map(|(_, n)| n), number), ..Default::default() };
+    let mut control_plane = PlaneStatus {
+        bundle: intersection(inventory.control_plane(goal).map(|(_, n)| n), number),
+        ..Default::default()
+    };
+    let mut data_plane =
+        PlaneStatus { bundle: intersection(inventory.counted(goal).map(|(_, n)| n), number), ..Default::default() };
     for (_, node) in inventory.control_plane(goal) {
         control_plane.certs.extend(control_plane_issuers(node).map(number));
         let disk = &node.state.disk;

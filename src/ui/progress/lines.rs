@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn the_same_wait_is_said_once_and_repeated_by_the_heartbeat() {
         let mut script = Script::default();
-        let start = EventKind::PhaseStarted { phase: "Staged".into(), number: 2, of: 10, title: "make the new CA".into() };
+        let start =
+            EventKind::PhaseStarted { phase: "Staged".into(), number: 2, of: 10, title: "make the new CA".into() };
         assert_eq!(say(&mut script, start), ["phase 2/10 Staged: make the new CA"]);
         assert_eq!(script.heartbeat().as_deref(), Some("Staged: still at work"));
         let wait = EventKind::Waiting { waiting_for: vec!["cp-2".into(), "cp-3".into()] };
