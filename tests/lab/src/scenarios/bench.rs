@@ -147,10 +147,9 @@ impl Bench {
 
     /// What helps to understand a failure, to standard error.
     pub fn explain(&self) {
-        for (what, words) in [
-            ("certctl status", &["status"][..]),
-            ("certctl inspect", &["inspect", "--output", "wide"][..]),
-        ] {
+        for (what, words) in
+            [("certctl status", &["status"][..]), ("certctl inspect", &["inspect", "--output", "wide"][..])]
+        {
             if let Ok(done) = self.certctl(words) {
                 eprintln!("---- {what}\n{}{}", done.out, done.err);
             }

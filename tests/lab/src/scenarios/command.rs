@@ -109,7 +109,12 @@ impl Rotation {
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let done = self.end()?;
-                    bail!("certctl ended with {:?} before {what}: {}; last events: {}", done.code, done.err, self.last())
+                    bail!(
+                        "certctl ended with {:?} before {what}: {}; last events: {}",
+                        done.code,
+                        done.err,
+                        self.last()
+                    )
                 }
             }
         }

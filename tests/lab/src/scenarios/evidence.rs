@@ -149,9 +149,11 @@ impl Before {
 
     /// Asks every API server and the balancer with the kubeconfig of before.
     fn old_administrator(&self, bench: &Bench, admitted: bool) -> Result<()> {
-        let servers = bench.record.with_role(Role::ControlPlane).into_iter().map(|node| format!("https://{}:6443", node.ip()));
+        let servers =
+            bench.record.with_role(Role::ControlPlane).into_iter().map(|node| format!("https://{}:6443", node.ip()));
         for server in servers.chain([format!("https://{}:6443", crate::node::GATEWAY)]) {
-            let mut kubectl = cluster::kubectl(&bench.record, ["get", "--raw", "/api/v1/namespaces", "--server", &server]);
+            let mut kubectl =
+                cluster::kubectl(&bench.record, ["get", "--raw", "/api/v1/namespaces", "--server", &server]);
             let done = finished(kubectl.arg("--kubeconfig").arg(&self.kubeconfig))?;
             let refused = done.err.contains("Unauthorized");
             if (done.code == Some(0)) != admitted || refused == admitted {
@@ -173,9 +175,16 @@ fn kubeadm_config(bench: &Bench) -> Result<String> {
 /// What certctl says of the rotation's end.
 pub fn completed(bench: &Bench, version: u64) -> Result<()> {
     let status = bench.status()?;
-    let good = status["status"] == "True" && status["reason"] == "CARotationCompleted" && status["caVersion"] == version;
+    let good =
+        status["status"] == "True" && status["reason"] == "CARotationCompleted" && status["caVersion"] == version;
     if !good {
-        bail!("status: {}, reason: {}, CAVersion {}, message: {}", status["status"], status["reason"], status["caVersion"], status["message"]);
+        bail!(
+            "status: {}, reason: {}, CAVersion {}, message: {}",
+            status["status"],
+            status["reason"],
+            status["caVersion"],
+            status["message"]
+        );
     }
     Ok(())
 }

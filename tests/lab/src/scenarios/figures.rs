@@ -88,7 +88,8 @@ impl Figures {
 
     /// Every failure is of one of these power cuts.
     pub fn failed_only_by(&self, cuts: &[Cut]) -> Result<()> {
-        let others: Vec<_> = self.failures.iter().filter(|failure| !cuts.iter().any(|cut| cut.explains(failure))).collect();
+        let others: Vec<_> =
+            self.failures.iter().filter(|failure| !cuts.iter().any(|cut| cut.explains(failure))).collect();
         if !others.is_empty() {
             let shown = others.iter().take(6).map(|f| format!("{} {} {}: {}", f.time, f.client, f.target, f.reason));
             bail!("{} API requests failed that must not:\n{}", others.len(), shown.collect::<Vec<_>>().join("\n"));
@@ -114,7 +115,9 @@ impl Figures {
                 beyond.push(format!("{component} was not counted"));
             }
             let above = found.filter(|row| row["restarts"].as_u64().is_none_or(|restarts| restarts > most));
-            beyond.extend(above.map(|row| format!("{component} on {}: {} (at most {most})", row["node"], row["restarts"])));
+            beyond.extend(
+                above.map(|row| format!("{component} on {}: {} (at most {most})", row["node"], row["restarts"])),
+            );
         }
         if beyond.is_empty() { Ok(()) } else { bail!("too many restarts: {}", beyond.join(", ")) }
     }

@@ -39,7 +39,8 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
     })?;
     let figures = watch.end()?;
     eprintln!("lab: {}", figures.line());
-    let _ = tally.test("power: no API request fails but through the node without power", || figures.failed_only_by(&cuts));
+    let _ =
+        tally.test("power: no API request fails but through the node without power", || figures.failed_only_by(&cuts));
     tally.test("power: stock kubeadm layout with CA 2, and CA 1 refused", || before.rotated(bench, &[]))
 }
 
@@ -63,7 +64,8 @@ pub fn end_cut(bench: &Bench, node: &Node, cut: Cut) -> Result<Cut> {
 }
 
 fn clients_on(bench: &Bench, node: &Node) -> Result<Vec<String>> {
-    let pods: Value = serde_json::from_str(&bench.kubectl(["-n", "lab", "get", "pods", "-l", "app=proxy", "-o", "json"])?)?;
+    let pods: Value =
+        serde_json::from_str(&bench.kubectl(["-n", "lab", "get", "pods", "-l", "app=proxy", "-o", "json"])?)?;
     let items = pods["items"].as_array().cloned().unwrap_or_default();
     let here = items.iter().filter(|pod| pod["spec"]["nodeName"] == node.name.as_str());
     Ok(here.filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect())

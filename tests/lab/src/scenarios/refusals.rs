@@ -12,9 +12,9 @@ use super::command::{Done, finished};
 use super::evidence::Files;
 use super::tally::Tally;
 use crate::node::Node;
+use crate::paths;
 use crate::process::{command, output};
 use crate::step::wait_until;
-use crate::paths;
 
 const NOTICED: Duration = Duration::from_secs(45);
 
@@ -22,7 +22,8 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
     let node = bench.other_control_plane()?;
     let healthy = Files::read(bench)?;
     // Each stands alone.
-    let _ = tally.test("an unknown field of the configuration: file, line, column, nearest name", || unknown_field(bench));
+    let _ =
+        tally.test("an unknown field of the configuration: file, line, column, nearest name", || unknown_field(bench));
     let _ = tally.test("no cluster: what was tried, exit code 1", || no_cluster(bench));
     let _ = tally.test("an agent that does not answer: named, refused", || silent_agent(bench));
     let _ = tally.test("ca.key missing: refused", || {
@@ -35,10 +36,18 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
     });
     let _ = tally.test("ca.crt already a bundle: refused", || {
         let bundle = other_ca(&node)?;
-        refused_with(bench, &Break { node: &node, file: "ca.crt", content: Some(bundle) }, &["ca.crt is already a bundle"])
+        refused_with(
+            bench,
+            &Break { node: &node, file: "ca.crt", content: Some(bundle) },
+            &["ca.crt is already a bundle"],
+        )
     });
     let _ = tally.test("a broken PEM file on one node: named, refused, and it hides nothing else", || {
-        let broken = Break { node: &node, file: "front-proxy-client.crt", content: Some(b"-----BEGIN CERTIFICATE-----\nno\n".to_vec()) };
+        let broken = Break {
+            node: &node,
+            file: "front-proxy-client.crt",
+            content: Some(b"-----BEGIN CERTIFICATE-----\nno\n".to_vec()),
+        };
         let guard = broken.make()?;
         let refused = refused(bench, &node, &["front-proxy-client.crt"]).and_then(|()| other_rows(bench, &node));
         guard.restore()?;
@@ -58,7 +67,8 @@ fn unknown_field(bench: &Bench) -> Result<()> {
 fn no_cluster(bench: &Bench) -> Result<()> {
     let missing = "/does/not/exist.conf";
     let mut command = bench.certctl_command();
-    let done = finished(command.env("KUBECONFIG", missing).env("HOME", "/does/not/exist").args(["rotate-ca", "--yes"]))?;
+    let done =
+        finished(command.env("KUBECONFIG", missing).env("HOME", "/does/not/exist").args(["rotate-ca", "--yes"]))?;
     done.expect(1)?.saying(&[missing])?;
     // A kubeconfig of a cluster that is not there.
     let text = fs::read_to_string(paths::kubeconfig())?;
@@ -168,7 +178,8 @@ fn other_ca(node: &Node) -> Result<Vec<u8>> {
 /// inspect shows the broken file with its problem, the node's other certificates, and the other nodes'.
 fn other_rows(bench: &Bench, node: &Node) -> Result<()> {
     let done = bench.certctl(&["inspect", "--output", "json"])?;
-    let report: Value = serde_json::from_str(&done.out).with_context(|| format!("inspect printed no JSON: {}", done.err))?;
+    let report: Value =
+        serde_json::from_str(&done.out).with_context(|| format!("inspect printed no JSON: {}", done.err))?;
     let rows = report["certificates"].as_array().context("inspect has no certificates")?;
     let of = |name: &str| rows.iter().filter(|row| row["node"] == name).count();
     let broken = rows.iter().any(|row| {
@@ -178,7 +189,11 @@ fn other_rows(bench: &Bench, node: &Node) -> Result<()> {
     });
     let poorest = bench.control_planes().iter().map(|other| of(&other.name)).min().unwrap_or(0);
     if !broken || of(&node.name) < 10 || poorest < 10 {
-        bail!("broken file shown: {broken}, rows of {}: {}, least rows of a control-plane node: {poorest}", node.name, of(&node.name));
+        bail!(
+            "broken file shown: {broken}, rows of {}: {}, least rows of a control-plane node: {poorest}",
+            node.name,
+            of(&node.name)
+        );
     }
     Ok(())
 }

@@ -120,7 +120,9 @@ pub fn run(args: &TortureArgs) -> Result<ExitCode> {
 
 fn cases(args: &TortureArgs) -> Vec<Case> {
     let mut cases = Vec::new();
-    for phase in PHASES.into_iter().filter(|name| args.phase.is_empty() || args.phase.iter().any(|wanted| wanted == name)) {
+    for phase in
+        PHASES.into_iter().filter(|name| args.phase.is_empty() || args.phase.iter().any(|wanted| wanted == name))
+    {
         for &moment in Moment::value_variants().iter().filter(|moment| args.at.is_empty() || args.at.contains(moment)) {
             for &disturbance in Disturbance::value_variants() {
                 if args.disturb.is_empty() || args.disturb.contains(&disturbance) {

@@ -45,5 +45,8 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
 
 fn row(status: &Value, node: &Node) -> Result<Value> {
     let rows = status["nodes"].as_array().context("status has no nodes")?;
-    rows.iter().find(|row| row["node"] == node.name.as_str()).cloned().with_context(|| format!("status does not list {}", node.name))
+    rows.iter()
+        .find(|row| row["node"] == node.name.as_str())
+        .cloned()
+        .with_context(|| format!("status does not list {}", node.name))
 }
