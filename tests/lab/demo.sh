@@ -71,7 +71,8 @@ requests() { lab probe --summarise "$1" -o json 2>/dev/null | jq .requests || ec
 start_watching() {
     report=$work/report-$1
     lab restarts start
-    lab probe --report "$report" --rate "$rate" &
+    # Not through the function, so that it is the prober that is told to stop; SIGINT never reaches a background process.
+    "$lab_program" probe --report "$report" --rate "$rate" &
     prober=$!
     # A healthy stretch before anything happens, so that the figures have something to be compared with.
     sleep 15
@@ -82,7 +83,7 @@ stop_watching() {
     while [ $((SECONDS - begun)) -lt 15 ] || { [ "$(requests "$report")" -lt "$1" ] && [ $((SECONDS - begun)) -lt 180 ]; }; do
         sleep 1
     done
-    kill -INT "$prober"
+    kill -TERM "$prober"
     wait "$prober" || true
     prober=
     lab restarts stop -o json >"$report.restarts"
