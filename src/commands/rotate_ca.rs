@@ -1,6 +1,6 @@
 //! `certctl rotate-ca`: replaces the cluster CA of a running cluster; `rollback` and `finalize` beside it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{Config, MaxUnavailable, Waiver};
 use crate::context::Context;
-use crate::engine::{Begin, Driver, Outcome, PlanReport, Request, Settings, Start, dry_run};
+use crate::engine::{Begin, Driver, Outcome, PlanReport, Request, Settings, Start, dead, dry_run, holder};
 use crate::error::Error;
 use crate::plan::{Event, EventKind};
 use crate::rotation::Phase;
@@ -224,24 +224,6 @@ impl Job<'_> {
     fn max_unavailable(&self) -> MaxUnavailable {
         self.args.max_unavailable.unwrap_or(self.config.max_unavailable)
     }
-}
-
-/// Who holds the Lease: user, host and process.
-fn holder() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
-    format!("{user}@{}:{}", host(), std::process::id())
-}
-
-fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .unwrap_or_else(|_| "unknown".into())
-}
-
-/// True for a holder on this host whose process is gone.
-fn dead(holder: &str) -> bool {
-    let Some((name, pid)) = holder.rsplit_once(':') else { return false };
-    name.ends_with(&format!("@{}", host())) && !Path::new("/proc").join(pid).exists()
 }
 
 impl View for PlanReport {

@@ -32,7 +32,9 @@ pub(crate) async fn run(context: &Context, args: &StatusArgs) -> Result<(), Erro
         })?;
         let key = serde_json::to_string(&report).unwrap_or_default();
         if shown.as_ref() != Some(&key) {
-            context.ui.show(&report, context.format_or(Format::Table), jiff::Timestamp::now())?;
+            #[expect(clippy::disallowed_methods, reason = "each print of a watch has a time of its own")]
+            let now = jiff::Timestamp::now();
+            context.ui.show(&report, context.format_or(Format::Table), now)?;
             shown = Some(key);
         }
         if !args.watch {

@@ -15,7 +15,7 @@ use crate::cluster::{Access, Cluster, DriverLease, Live, trust};
 use crate::error::Error;
 use crate::pki::Certificate;
 use crate::plan::Event;
-use crate::rotation::{Blocker, Inventory, Phase, Preflight, preflight};
+use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, preflight};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -78,6 +78,13 @@ impl Begin {
             .ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
         goal.pause_before = settings.pause_before;
         goal.waived.extend(start.waive.iter().cloned());
+        if start.request == Request::Finalize {
+            // Looked at as a cluster at rest: the CA in force is the one that everything must accept.
+            goal = record
+                .current()
+                .map(|current| Goal { from: current.clone(), to: None, ..goal.clone() })
+                .unwrap_or(goal);
+        }
         let mut knowledge = Knowledge { ping: Some(ping), ..Knowledge::default() };
         knowledge.caller = caller::read(&cluster, &record);
         let known: Vec<_> = record.versions.keys().cloned().collect();

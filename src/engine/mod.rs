@@ -1,4 +1,8 @@
 //! Where plans meet adapters: the only such place. It prints nothing; it emits events.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the driver stamps what it sees and opens the caller's kubeconfig; what is decided is decided in `rotation`, which has no clock"
+)]
 
 mod begin;
 mod caller;
@@ -6,6 +10,7 @@ mod desk;
 mod driver;
 mod dry_run;
 mod finalize;
+mod identity;
 mod observe;
 mod record;
 mod report;
@@ -13,6 +18,7 @@ mod report;
 pub use begin::{Begin, Request, Start};
 pub use driver::{Driver, Outcome, Settings};
 pub use dry_run::{PlanReport, PlannedChange, PlannedPhase, dry_run};
+pub use identity::{dead, holder};
 pub use observe::{Knowledge, health, inventory};
 pub use record::Record;
 pub use report::{NodeReport, Report, report};
