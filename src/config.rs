@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(config.ca_validity.map(Lifetime::get), Some(SignedDuration::from_hours(87_600)));
         assert_eq!(config.leaf_validity.map(Lifetime::get), Some(SignedDuration::from_hours(90 * 24)));
         assert_eq!(config.timeout.get(), SignedDuration::from_secs(90));
-        assert_eq!(config.max_unavailable.of(35), 3);
+        assert_eq!(config.max_unavailable.of(35), 4);
         assert_eq!(config.waive.iter().map(Waiver::node).collect::<Vec<_>>(), ["w-1"]);
         let again = Config::parse("x", &serde_saphyr::to_string(&config).unwrap());
         assert_eq!(again.map_err(|e| e.to_string()), Ok(config));

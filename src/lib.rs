@@ -10,7 +10,7 @@
 //! domain    rotation → plan → pki                       pure: no IO, no clock, no terminal
 //! ```
 //!
-//! `context` and `error` belong to the entry row.
+//! `context` belongs to the entry row; `error` stands between the adapters and the shell.
 
 pub mod agent;
 pub mod api;

@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("cluster", &["pki", "plan", "rotation", "api"]),
     ("probe", &["pki", "plan", "rotation"]),
     ("ui", &["pki", "plan", "rotation"]),
-    ("engine", &["pki", "plan", "rotation", "api", "config", "node", "cluster", "probe"]),
+    ("engine", &["pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "error"]),
     ("agent", &["pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "engine", "error"]),
     ("error", &["cluster", "ui"]),
     ("context", &["cluster", "ui", "error", "config"]),

@@ -12,6 +12,7 @@ mod dry_run;
 mod finalize;
 mod identity;
 mod observe;
+mod pace;
 mod record;
 mod report;
 

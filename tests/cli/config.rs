@@ -27,7 +27,7 @@ fn view_fills_in_the_defaults_and_can_be_read_again() -> io::Result<()> {
     authorities:
     - cluster
     timeout: 5m
-    maxUnavailable: 1
+    maxUnavailable: 25%
     waive:
     - node/w-2
     ");
