@@ -89,8 +89,7 @@ impl Cluster {
     pub async fn report(&self, node: &str, status: &NodePkiStatus) -> Result<NodePKI, ClusterError> {
         let api: Api<NodePKI> = Api::all(self.client.clone());
         let object = || format!("nodepki/{node}");
-        // Every field is named, so that one that is gone is taken out.
-        let patch = Patch::Merge(json!({ "status": status }));
+        let patch = whole_status(status).map_err(|error| ClusterError::content(&object(), error))?;
         let params = PatchParams { field_manager: Some(AGENT.into()), ..PatchParams::default() };
         match api.patch_status(node, &params, &patch).await {
             Err(kube::Error::Api(error)) if error.code == 404 => {
@@ -133,10 +132,18 @@ impl Cluster {
     /// The call failed.
     pub async fn write_cluster_status(&self, status: &ClusterPkiStatus) -> Result<ClusterPKI, ClusterError> {
         let api: Api<ClusterPKI> = Api::all(self.client.clone());
-        let patch = Patch::Merge(json!({ "status": status }));
+        let patch = whole_status(status).map_err(|error| ClusterError::content("clusterpki/cluster", error))?;
         let params = PatchParams { field_manager: Some(DRIVER.into()), ..PatchParams::default() };
         api.patch_status(CLUSTER_PKI, &params, &patch)
             .await
             .map_err(ClusterError::call("write the status of", "clusterpki/cluster"))
     }
+}
+
+/// Puts a status in the place of the one that is there. A merge patch would leave every entry of a map that is no longer
+/// in it: what an endpoint answered before another node was told to ask it, for example.
+fn whole_status(status: &impl serde::Serialize) -> serde_json::Result<Patch<()>> {
+    // `add` replaces what is there (RFC 6902, 4.1) and needs nothing to be there.
+    let edits = json!([{ "op": "add", "path": "/status", "value": status }]);
+    serde_json::from_value(edits).map(Patch::Json)
 }
