@@ -35,6 +35,8 @@ pub struct Cluster {
     /// The client, for the modules of this adapter.
     pub(super) client: Client,
     access: Access,
+    /// Address of the API server, for messages.
+    server: String,
 }
 
 impl Cluster {
@@ -62,8 +64,9 @@ impl Cluster {
         let agent = format!("certctl/{} ({})", env!("CARGO_PKG_VERSION"), access.verb);
         let agent = HeaderValue::from_str(&agent).map_err(|error| no_cluster(error.to_string()))?;
         config.headers.push((header::USER_AGENT, agent));
+        let server = config.cluster_url.to_string();
         let client = Client::try_from(config).map_err(|error| no_cluster(error.to_string()))?;
-        Ok(Self { client, access: access.clone() })
+        Ok(Self { client, access: access.clone(), server })
     }
 
     async fn config(access: &Access) -> Result<Config, ClusterError> {
@@ -115,7 +118,9 @@ impl Cluster {
     /// # Errors
     /// The call failed; the reason says what the transport or the server said.
     pub async fn version(&self) -> Result<String, ClusterError> {
-        let version = self.client.apiserver_version().await.map_err(ClusterError::call("reach", "the API server"))?;
+        let from = self.kubeconfig_path().map(|path| format!(" (from {})", path.display())).unwrap_or_default();
+        let server = format!("the API server at {}{from}", self.server);
+        let version = self.client.apiserver_version().await.map_err(ClusterError::call("reach", server))?;
         Ok(version.git_version)
     }
 }
