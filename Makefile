@@ -41,7 +41,8 @@ test-lab: packages ## the scenarios on the lab
 	.ci/test lab
 
 .PHONY: torture
-torture: packages ## kill and power-cut everything at every phase boundary (hours); prints a table
+torture: packages ## every scenario; kill and power-cut everything at every phase boundary (hours); prints a table
+	$(LAB) test --all
 	$(LAB) torture
 
 .PHONY: image

@@ -30,28 +30,40 @@ pub use self::torture::{TortureArgs, run as torture};
 /// Arguments of `lab test`.
 #[derive(Args, Clone, Debug)]
 pub struct TestArgs {
-    /// Only these stories
+    /// Only these stories [default: the usual ones]
     #[arg(value_name = "STORY", value_parser = names())]
     stories: Vec<String>,
+    /// Every story
+    #[arg(long, conflicts_with = "stories")]
+    all: bool,
     #[command(flatten)]
     bench: BenchOptions,
 }
 
-/// A sequence of tests on one cluster. `leaves_healthy` says that the next story needs no restore if nothing failed.
+/// A sequence of tests on one cluster.
 struct Story {
     name: &'static str,
+    /// Runs when no story is named. The others take longer; `make torture` runs them all.
+    usual: bool,
+    /// The next story needs no restore if nothing failed.
     leaves_healthy: bool,
     tell: fn(&Bench, &mut Tally) -> Result<()>,
 }
 
+const fn story(name: &'static str, usual: bool, tell: fn(&Bench, &mut Tally) -> Result<()>) -> Story {
+    Story { name, usual, leaves_healthy: false, tell }
+}
+
 /// Those that change nothing come first.
-const STORIES: [Story; 6] = [
-    Story { name: "refusals", leaves_healthy: true, tell: refusals::tell },
-    Story { name: "rotation", leaves_healthy: false, tell: rotation::tell },
-    Story { name: "kills", leaves_healthy: false, tell: kills::tell },
-    Story { name: "power", leaves_healthy: false, tell: power::tell },
-    Story { name: "rollback", leaves_healthy: false, tell: rollback::tell },
-    Story { name: "waiver", leaves_healthy: false, tell: waiver::tell },
+const STORIES: [Story; 8] = [
+    Story { leaves_healthy: true, ..story("refusals", true, refusals::tell) },
+    story("rotation", true, rotation::tell),
+    story("drivers", true, kills::drivers),
+    story("agents", false, kills::agents),
+    story("power", false, power::tell),
+    story("rollback", false, rollback::tell),
+    story("waiver", false, waiver::tell),
+    story("end", false, rotation::end),
 ];
 
 fn names() -> clap::builder::PossibleValuesParser {
@@ -86,5 +98,5 @@ pub fn test(args: &TestArgs) -> Result<ExitCode> {
 }
 
 fn chosen(args: &TestArgs, story: &Story) -> bool {
-    args.stories.is_empty() || args.stories.iter().any(|name| name == story.name)
+    if args.stories.is_empty() { args.all || story.usual } else { args.stories.iter().any(|name| name == story.name) }
 }
