@@ -313,3 +313,24 @@ fn a_serving_certificate_without_the_cross_signed_chain_is_refused_by_processes_
     assert!(without.iter().any(|v| v.verifier.contains("before the rotation")), "{without:?}");
     assert_eq!(matrix.check(&world, &goal, &step(vec![ca("old")])), Vec::new());
 }
+
+#[test]
+fn an_edge_that_is_broken_already_is_named_and_does_not_stop_a_step_that_leaves_it_alone() {
+    let (mut world, mut goal) = cluster(3, 2);
+    goal.to = Some(ca("new"));
+    world.recorded.insert(ca("new"));
+    // A control-plane node that serves a leaf of the new CA without the chain, as one does that joined after a rotation.
+    world.nodes.get_mut("cp-3").unwrap().apiserver.issuer = Some(ca("new"));
+    let materials = materials();
+    let matrix = Matrix::new(&materials, now());
+    let broken = matrix.broken(&world, &goal);
+    assert!(
+        broken.iter().any(|v| v.presenter.contains("cp-3") && v.verifier.contains("before the rotation")),
+        "{broken:?}"
+    );
+    assert_eq!(matrix.check(&world, &goal, &[]), Vec::new());
+    let wanted = target(Phase::CPReissued, &world.nodes["cp-1"], &world, &goal).unwrap();
+    let ops = vec![Op::ReissueLeaf { leaf: Leaf::Apiserver, issuer: ca("new"), vouched_by: vec![ca("old")] }];
+    let steps = [Step::Node { node: "cp-1".into(), target: Box::new(wanted), ops }];
+    assert_eq!(matrix.check(&world, &goal, &steps), Vec::new());
+}

@@ -107,6 +107,7 @@ impl Begin {
             progress: now,
             began: now,
             finished: false,
+            warned: Vec::new(),
             forgotten: Vec::new(),
         };
         driver.first_look(start, resumed).await

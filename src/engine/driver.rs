@@ -72,6 +72,8 @@ pub struct Driver {
     pub(super) progress: Instant,
     pub(super) began: Instant,
     pub(super) finished: bool,
+    /// What was said to be broken already, so that it is said once.
+    pub(super) warned: Vec<String>,
     /// CAs whose keys the nodes shall destroy.
     pub(super) forgotten: Vec<CaId>,
 }
@@ -194,13 +196,15 @@ impl Driver {
         }
     }
 
-    fn check(&self, look: &Inventory, steps: &[Step]) -> Result<(), Error> {
+    fn check(&mut self, look: &Inventory, steps: &[Step]) -> Result<(), Error> {
         let Some(to) = &self.goal.to else { return Ok(()) };
         let materials = self.record.materials();
         if !materials.contains_key(to) {
             return Ok(());
         }
-        let violations = Matrix::new(&materials, Timestamp::now()).check(look, &self.goal, steps);
+        let matrix = Matrix::new(&materials, Timestamp::now());
+        self.warn_of_broken(&matrix.broken(look, &self.goal));
+        let violations = matrix.check(look, &self.goal, steps);
         if violations.is_empty() {
             return Ok(());
         }

@@ -7,9 +7,21 @@ use jiff::Timestamp;
 use super::driver::{Driver, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::plan::{Event, EventKind};
+use crate::rotation::matrix::Violation;
 use crate::rotation::{Inventory, Phase, phase_of};
 
 impl Driver {
+    /// Edges that no step of this run broke: said once, and no reason to stop.
+    pub(super) fn warn_of_broken(&mut self, broken: &[Violation]) {
+        for violation in broken {
+            let message = violation.to_string().replace("would be refused", "is refused already");
+            if !self.warned.contains(&message) {
+                self.emit(EventKind::Warning { message: message.clone() });
+                self.warned.push(message);
+            }
+        }
+    }
+
     pub(super) fn note_done(&mut self, look: &Inventory) {
         let done: Vec<(String, f64)> = self
             .changing

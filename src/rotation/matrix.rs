@@ -152,16 +152,26 @@ impl<'a> Matrix<'a> {
         Self { materials, now }
     }
 
-    /// Verifies every edge for every mix of nodes before and after `steps`, each operation's intermediate state included.
-    /// Only edges that the steps touch can be new; one that fails before and after alike is reported too.
+    /// Verifies every edge for every mix of nodes before and after `steps`, each operation's intermediate state included, and names those
+    /// that the steps would break. What is broken already is no reason not to go on: see [`Self::broken`].
     #[must_use]
     pub fn check(&self, inventory: &Inventory, goal: &Goal, steps: &[Step]) -> Vec<Violation> {
-        let mut shown = Presentations::new();
-        let mut trusted = Trusts::new();
+        let (mut shown, mut trusted) = (Presentations::new(), Trusts::new());
         collect(inventory, goal, true, &mut shown, &mut trusted);
+        let before = self.verify_all(&shown, &trusted);
         for after in afterwards(inventory, steps) {
             collect(&after, goal, false, &mut shown, &mut trusted);
         }
+        let all = self.verify_all(&shown, &trusted);
+        all.into_iter().filter(|violation| !before.contains(violation)).collect()
+    }
+
+    /// The edges that are broken now, before any step: a control-plane node that joined with a stock certificate, for example, serves no
+    /// chain for processes that know only an older CA.
+    #[must_use]
+    pub fn broken(&self, inventory: &Inventory, goal: &Goal) -> Vec<Violation> {
+        let (mut shown, mut trusted) = (Presentations::new(), Trusts::new());
+        collect(inventory, goal, true, &mut shown, &mut trusted);
         self.verify_all(&shown, &trusted)
     }
 
