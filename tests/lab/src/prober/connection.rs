@@ -54,7 +54,11 @@ pub struct Reply {
 }
 
 impl Connection {
-    pub async fn open(address: SocketAddr, credentials: Option<Rc<Credentials>>, mode: Mode) -> Result<Connection, Failure> {
+    pub async fn open(
+        address: SocketAddr,
+        credentials: Option<Rc<Credentials>>,
+        mode: Mode,
+    ) -> Result<Connection, Failure> {
         let stream = TcpStream::connect(address).await.map_err(|error| Failure::Connect(error.to_string()))?;
         // Without this a small request may wait for the answer's acknowledgement.
         stream.set_nodelay(true).map_err(|error| Failure::Connect(error.to_string()))?;
@@ -120,7 +124,8 @@ where
 {
     let io = TokioIo::new(stream);
     if mode == Mode::Http2 {
-        let (sender, driver) = http2::handshake(TokioExecutor::new(), io).await.map_err(|error| http_failure(&error))?;
+        let (sender, driver) =
+            http2::handshake(TokioExecutor::new(), io).await.map_err(|error| http_failure(&error))?;
         Ok((Sender::Http2(sender), tokio::spawn(driver).abort_handle()))
     } else {
         let (sender, driver) = http1::handshake(io).await.map_err(|error| http_failure(&error))?;
@@ -146,7 +151,11 @@ fn error_text(status: StatusCode, body: &[u8]) -> String {
     };
     // The kubelet's messages have line ends in them.
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.is_empty() { status.canonical_reason().unwrap_or_default().to_owned() } else { text.chars().take(MESSAGE_LIMIT).collect() }
+    if text.is_empty() {
+        status.canonical_reason().unwrap_or_default().to_owned()
+    } else {
+        text.chars().take(MESSAGE_LIMIT).collect()
+    }
 }
 
 /// hyper's own text names the step, its source the reason.
@@ -172,7 +181,8 @@ pub async fn ask_once(address: SocketAddr, credentials: Rc<Credentials>, request
 /// Asks once and takes nothing but a success.
 pub async fn fetch(address: SocketAddr, credentials: Rc<Credentials>, request: Ask) -> Result<Bytes> {
     let path = request.uri().path().to_owned();
-    let reply = ask_once(address, credentials, request).await.map_err(|failure| anyhow::anyhow!("{path}: {failure}"))?;
+    let reply =
+        ask_once(address, credentials, request).await.map_err(|failure| anyhow::anyhow!("{path}: {failure}"))?;
     if reply.answer.status >= 400 {
         bail!("{path}: status {}: {}", reply.answer.status, reply.answer.message);
     }

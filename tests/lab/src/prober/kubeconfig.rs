@@ -50,7 +50,8 @@ impl Credentials {
             Trust::Bundle => authorities,
             Trust::OwnIssuer => only(&issuer, authorities)?,
         };
-        let key = PrivateKeyDer::from_pem_slice(&STANDARD.decode(&user.client_key_data)?).context("no usable client key")?;
+        let key =
+            PrivateKeyDer::from_pem_slice(&STANDARD.decode(&user.client_key_data)?).context("no usable client key")?;
         let http1 = tls(&believed, &chain, &key, b"http/1.1")?;
         let http2 = tls(&believed, &chain, &key, b"h2")?;
         let server = cluster.server.strip_prefix("https://").context("the server is not https")?;

@@ -66,7 +66,9 @@ impl Newcomer {
 
     pub fn current(&self) -> Result<Rc<Credentials>, String> {
         let held = self.credentials.borrow();
-        held.as_ref().map(|(_, credentials)| Rc::clone(credentials)).ok_or_else(|| "no file of the new CA yet".to_owned())
+        held.as_ref()
+            .map(|(_, credentials)| Rc::clone(credentials))
+            .ok_or_else(|| "no file of the new CA yet".to_owned())
     }
 
     /// The file it lives on, for the report.
@@ -110,7 +112,8 @@ mod tests {
         }
 
         fn newcomer(&self) -> Newcomer {
-            let files: Vec<_> = ["cp-1", "cp-2"].map(|node| KubeconfigFile::new(self.path(node), Trust::OwnIssuer)).into();
+            let files: Vec<_> =
+                ["cp-1", "cp-2"].map(|node| KubeconfigFile::new(self.path(node), Trust::OwnIssuer)).into();
             let issuer = files[0].current().unwrap().issuer.clone();
             Newcomer::new(issuer, files)
         }

@@ -62,7 +62,8 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
 fn enter_the_lab() -> Result<()> {
     let path = Path::new("/run/netns").join(paths::name());
     let namespace = File::open(&path).with_context(|| format!("cannot open {} (is the lab up?)", path.display()))?;
-    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).context("cannot enter the lab's network")
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .context("cannot enter the lab's network")
 }
 
 async fn probe(settings: &Settings<'_>, record: &Record) -> Result<()> {
@@ -71,7 +72,8 @@ async fn probe(settings: &Settings<'_>, record: &Record) -> Result<()> {
     let targets = cast.targets.iter().map(|target| target.name.clone()).collect();
     recorder.borrow_mut().write(&Line::Start { time: Timestamp::now(), rate: settings.rate, targets })?;
     if cast.proxies.count() == 0 || cast.log_lanes.is_empty() {
-        let message = "no clients in the cluster (`lab deploy-clients`): neither proxies nor calls through kubelets are probed";
+        let message =
+            "no clients in the cluster (`lab deploy-clients`): neither proxies nor calls through kubelets are probed";
         eprintln!("lab probe: {message}");
         recorder.borrow_mut().event(message.to_owned())?;
     }
@@ -80,7 +82,13 @@ async fn probe(settings: &Settings<'_>, record: &Record) -> Result<()> {
     let (_no_more, nobody) = mpsc::unbounded_channel();
     let balancer = cast.targets[0].clone();
     let answers = RefCell::new(vec![Reception::Unknown; cast.targets.len()]);
-    let welcome = Welcome { newcomer: cast.newcomer, targets: cast.targets, lanes: lane_sender, recorder: Rc::clone(&recorder), answers };
+    let welcome = Welcome {
+        newcomer: cast.newcomer,
+        targets: cast.targets,
+        lanes: lane_sender,
+        recorder: Rc::clone(&recorder),
+        answers,
+    };
     spawn_local(watch_for_newcomer(Rc::new(welcome)));
     spawn_local(follow_pods(cast.proxies, balancer, cast.both));
     spawn_local(stop_when_told(settings.duration, stop));
@@ -91,8 +99,13 @@ async fn probe(settings: &Settings<'_>, record: &Record) -> Result<()> {
         recorder: Rc::clone(&recorder),
         stop: stopped.clone(),
     };
-    let via_kubelet =
-        Dispatcher { rate: KUBELET_RATE, lanes: cast.log_lanes.into(), arrivals: nobody, recorder: Rc::clone(&recorder), stop: stopped };
+    let via_kubelet = Dispatcher {
+        rate: KUBELET_RATE,
+        lanes: cast.log_lanes.into(),
+        arrivals: nobody,
+        recorder: Rc::clone(&recorder),
+        stop: stopped,
+    };
     let lines = async { tokio::try_join!(api.run(), via_kubelet.run()) };
     let (lost, _) = tokio::select! {
         done = lines => done?,
@@ -115,10 +128,13 @@ async fn gather(settings: &Settings<'_>, record: &Record) -> Result<Cast> {
     for node in &servers {
         targets.push(Target::server(&node.name, &node.ip())?);
     }
-    fetch(entrance, Rc::clone(&current), build(entrance, Mode::Fresh, namespace())).await.context("cannot ask the cluster")?;
+    fetch(entrance, Rc::clone(&current), build(entrance, Mode::Fresh, namespace()))
+        .await
+        .context("cannot ask the cluster")?;
     let found: Vec<Pod> = pods(entrance, current).await?;
     let proxies = Proxies::of(&found);
-    let files = servers.iter().map(|node| KubeconfigFile::new(node.root().join("etc/kubernetes/admin.conf"), Trust::OwnIssuer));
+    let files =
+        servers.iter().map(|node| KubeconfigFile::new(node.root().join("etc/kubernetes/admin.conf"), Trust::OwnIssuer));
     let newcomer = Rc::new(Newcomer::new(starting.issuer.clone(), files.collect()));
     let (fixed, live) = (Source::Fixed(starting), Source::File(Rc::clone(&both)));
     let mut lanes = proxies.lanes();

@@ -43,9 +43,13 @@ pub struct Refusals {
 }
 
 pub fn analyse(totals: &[&Total]) -> Refusals {
-    let ours: Vec<&Total> =
-        totals.iter().copied().filter(|total| total.key.client == STARTING_CLIENT && total.key.group == Group::Api).collect();
-    let (balancer, servers): (Vec<&Total>, Vec<&Total>) = ours.into_iter().partition(|total| total.key.target == BALANCER);
+    let ours: Vec<&Total> = totals
+        .iter()
+        .copied()
+        .filter(|total| total.key.client == STARTING_CLIENT && total.key.group == Group::Api)
+        .collect();
+    let (balancer, servers): (Vec<&Total>, Vec<&Total>) =
+        ours.into_iter().partition(|total| total.key.target == BALANCER);
     let mut refusals = Refusals { targets: Vec::new(), premature: BTreeMap::new() };
     for (target, totals) in by_target(&servers) {
         let last_ok = totals.iter().filter_map(|total| total.last_ok).max();
@@ -61,14 +65,22 @@ pub fn analyse(totals: &[&Total]) -> Refusals {
 impl Refusals {
     /// `due_from`: 401s are due from here on. `settled`: a success later than this is one too many.
     fn add(&mut self, target: &str, totals: &[&Total], due_from: Option<Timestamp>, settled: Option<Timestamp>) {
-        let (Some(first_of_all), Some(last)) =
-            (totals.iter().filter_map(|total| total.first_refused).min(), totals.iter().filter_map(|total| total.last_refused).max())
-        else {
+        let (Some(first_of_all), Some(last)) = (
+            totals.iter().filter_map(|total| total.first_refused).min(),
+            totals.iter().filter_map(|total| total.last_refused).max(),
+        ) else {
             return;
         };
         let last_ok = totals.iter().filter_map(|total| total.last_ok).max();
-        let mut refusal =
-            Refusal { target: target.to_owned(), first: None, last, last_ok, due: 0, premature: 0, accepted_again: false };
+        let mut refusal = Refusal {
+            target: target.to_owned(),
+            first: None,
+            last,
+            last_ok,
+            due: 0,
+            premature: 0,
+            accepted_again: false,
+        };
         for total in totals.iter().filter(|total| total.refused > 0) {
             if due_from.is_some_and(|from| total.last_refused.is_some_and(|refused| before(refused, from))) {
                 refusal.premature += total.refused;
@@ -107,7 +119,8 @@ mod tests {
     }
 
     fn total(target: &str, second: i64, ok: bool, refused: u64) -> Total {
-        let key = Key { group: Group::Api, client: STARTING_CLIENT.to_owned(), target: target.to_owned(), mode: Mode::Fresh };
+        let key =
+            Key { group: Group::Api, client: STARTING_CLIENT.to_owned(), target: target.to_owned(), mode: Mode::Fresh };
         let mut total = Total::empty(at(second), key);
         total.requests = refused + u64::from(ok);
         total.refused = refused;
@@ -159,7 +172,8 @@ mod tests {
 
     #[test]
     fn the_balancer_may_not_refuse_before_any_server_does() {
-        let refusals = analysed(&[total("cp-1", 10, true, 0), total("cp-1", 20, false, 2), total(BALANCER, 5, true, 3)]);
+        let refusals =
+            analysed(&[total("cp-1", 10, true, 0), total("cp-1", 20, false, 2), total(BALANCER, 5, true, 3)]);
         assert_eq!(of(&refusals, BALANCER).premature, 3);
         let alone = analysed(&[total("cp-1", 10, true, 0), total(BALANCER, 5, true, 3)]);
         assert_eq!(of(&alone, BALANCER).premature, 3);
@@ -167,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_balancer_that_still_accepts_when_all_have_dropped_is_named() {
-        let refusals = analysed(&[total("cp-1", 10, false, 2), total("cp-2", 10, false, 2), total(BALANCER, 30, true, 1)]);
+        let refusals =
+            analysed(&[total("cp-1", 10, false, 2), total("cp-2", 10, false, 2), total(BALANCER, 30, true, 1)]);
         assert!(of(&refusals, BALANCER).accepted_again);
     }
 }

@@ -33,7 +33,10 @@ pub enum Work {
     /// Also patches a ConfigMap of this name. No two lanes share one, so no conflict can look like a failure.
     ReadsAndWrites(String),
     /// The last line of a pod's log, which the API server fetches from the pod's kubelet.
-    Log { namespace: String, pod: String },
+    Log {
+        namespace: String,
+        pod: String,
+    },
 }
 
 impl Work {
@@ -42,7 +45,10 @@ impl Work {
         match self {
             Work::ReadsAndWrites(name) if turn % WRITE_EVERY == WRITE_EVERY - 1 => {
                 let data = json!({ "turn": turn.to_string() });
-                (format!("PATCH configmap {name}"), build(address, mode, apply("configmaps", name, "ConfigMap", Some(data))))
+                (
+                    format!("PATCH configmap {name}"),
+                    build(address, mode, apply("configmaps", name, "ConfigMap", Some(data))),
+                )
             }
             Work::Log { namespace, pod } => {
                 let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/log?tailLines=1");
@@ -129,7 +135,10 @@ mod tests {
     fn the_host_is_where_each_protocol_wants_it() {
         let address: SocketAddr = "172.30.0.11:6443".parse().unwrap();
         let old = build(address, Mode::KeptAlive, get("/api"));
-        assert_eq!((old.uri().to_string(), old.headers()[header::HOST].to_str().unwrap()), ("/api".to_owned(), "172.30.0.11:6443"));
+        assert_eq!(
+            (old.uri().to_string(), old.headers()[header::HOST].to_str().unwrap()),
+            ("/api".to_owned(), "172.30.0.11:6443")
+        );
         let new = build(address, Mode::Http2, get("/api"));
         assert_eq!(new.uri().to_string(), "https://172.30.0.11:6443/api");
         assert!(!new.headers().contains_key(header::HOST));

@@ -86,11 +86,14 @@ pub fn lines(text: &str) -> Result<Vec<Line>> {
 
 impl Summary {
     pub fn of(lines: &[Line]) -> Result<Summary> {
-        let started = lines.iter().find_map(|line| if let Line::Start { time, .. } = line { Some(*time) } else { None });
+        let started =
+            lines.iter().find_map(|line| if let Line::Start { time, .. } = line { Some(*time) } else { None });
         let started = started.context("the report has no beginning")?;
-        let end = lines.iter().find_map(|line| if let Line::End { time, lost } = line { Some((*time, *lost)) } else { None });
+        let end =
+            lines.iter().find_map(|line| if let Line::End { time, lost } = line { Some((*time, *lost)) } else { None });
         let ended = end.map(|(time, _)| time);
-        let totals: Vec<&Total> = lines.iter().filter_map(|line| if let Line::Total(total) = line { Some(total) } else { None }).collect();
+        let totals: Vec<&Total> =
+            lines.iter().filter_map(|line| if let Line::Total(total) = line { Some(total) } else { None }).collect();
         let last = ended.or_else(|| totals.iter().map(|total| total.time).max()).unwrap_or(started);
         let refusals = analyse(&totals);
         let rows = rows(lines, &totals, &refusals.premature);
@@ -234,6 +237,11 @@ mod tests {
         assert_eq!((due.failed, due.refused), (1, 2));
         let premature = summary(&format!("{REPORT}{refused}\n{accepted}\n"));
         assert_eq!((premature.failed, premature.refused), (3, 0));
-        assert!(premature.rows.iter().any(|row| row.key.as_ref().is_some_and(|key| key.mode == Mode::Http2) && row.failed == 2));
+        assert!(
+            premature
+                .rows
+                .iter()
+                .any(|row| row.key.as_ref().is_some_and(|key| key.mode == Mode::Http2) && row.failed == 2)
+        );
     }
 }

@@ -77,7 +77,10 @@ fn label(key: &Key) -> String {
 
 fn refusal_line(refusal: &Refusal) -> String {
     let mut line = match refusal.first {
-        Some(first) => format!("{}: CA 1 refused since {first:.3}, {} times up to {:.3}", refusal.target, refusal.due, refusal.last),
+        Some(first) => format!(
+            "{}: CA 1 refused since {first:.3}, {} times up to {:.3}",
+            refusal.target, refusal.due, refusal.last
+        ),
         None => format!("{}: CA 1 not refused for good", refusal.target),
     };
     if let Some(ok) = refusal.last_ok {

@@ -112,7 +112,12 @@ impl Proxies {
 pub fn log_lanes(pods: &[Pod], balancer: &Target, source: &Source) -> Vec<Lane> {
     let loggers = pods.iter().filter(|pod| pod.app == LOGGER_APP && !pod.node.is_empty());
     let lane = |pod: &Pod| {
-        let key = Key { group: Group::ViaKubelet, client: LOG_CLIENT.to_owned(), target: pod.node.clone(), mode: Mode::Fresh };
+        let key = Key {
+            group: Group::ViaKubelet,
+            client: LOG_CLIENT.to_owned(),
+            target: pod.node.clone(),
+            mode: Mode::Fresh,
+        };
         let work = Work::Log { namespace: CLIENTS_NAMESPACE.to_owned(), pod: pod.name.clone() };
         Lane::new(key, Rc::clone(&balancer.place), source.clone(), work)
     };
@@ -128,7 +133,8 @@ pub async fn pods(balancer: SocketAddr, credentials: Rc<Credentials>) -> Result<
 fn parse(body: &[u8]) -> Result<Vec<Pod>> {
     let list: PodList = serde_json::from_slice(body).context("not a list of pods")?;
     let pods = list.items.into_iter().map(|item| {
-        let address = item.status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()).map(|ip| SocketAddr::new(ip, PROXY_PORT));
+        let address =
+            item.status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()).map(|ip| SocketAddr::new(ip, PROXY_PORT));
         let app = item.metadata.labels.and_then(|labels| labels.app).unwrap_or_default();
         Pod { name: item.metadata.name, app, node: item.spec.node_name.unwrap_or_default(), address }
     });
@@ -184,7 +190,8 @@ mod tests {
         let pods = parse(PODS.as_bytes()).unwrap();
         assert_eq!(Proxies::of(&pods).lanes().len(), 2 * COPIES);
         let balancer = Target::balancer("172.30.0.1:6443".parse().unwrap());
-        let targets: Vec<_> = log_lanes(&pods, &balancer, &Source::Plain).iter().map(|lane| lane.key.target.clone()).collect();
+        let targets: Vec<_> =
+            log_lanes(&pods, &balancer, &Source::Plain).iter().map(|lane| lane.key.target.clone()).collect();
         assert_eq!(targets, ["cp-1"]);
     }
 

@@ -69,7 +69,10 @@ async fn knock(welcome: Rc<Welcome>, index: usize) {
             welcome.answers.borrow_mut()[index] = reception;
             if reception == Reception::Accepted {
                 let waited = Timestamp::now().duration_since(since).as_millis();
-                welcome.say(format!("{CLIENT} counts on {} after {waited} ms, {tries} requests; last obstacle: {last}", target.name));
+                welcome.say(format!(
+                    "{CLIENT} counts on {} after {waited} ms, {tries} requests; last obstacle: {last}",
+                    target.name
+                ));
                 for lane in api_lanes(CLIENT, target, &Source::Newcomer(Rc::clone(&welcome.newcomer))) {
                     let _ = welcome.lanes.send(lane);
                 }

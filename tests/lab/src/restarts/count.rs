@@ -102,7 +102,9 @@ pub fn count(nodes: &[(String, History)], known: &BTreeSet<Unit>, since: Timesta
     let (mut starts, mut boots) = (Vec::new(), Vec::new());
     let within = |time: Timestamp| since <= time && time <= until;
     for (node, history) in nodes {
-        boots.extend(history.boots.iter().filter(|time| within(**time)).map(|time| Boot { node: node.clone(), time: *time }));
+        boots.extend(
+            history.boots.iter().filter(|time| within(**time)).map(|time| Boot { node: node.clone(), time: *time }),
+        );
         starts.extend(judge(node, history, known).into_iter().filter(|start| within(start.time)));
     }
     boots.sort_by_key(|boot| boot.time);
@@ -125,7 +127,13 @@ fn judge(node: &str, history: &History, known: &BTreeSet<Unit>) -> Vec<Start> {
             None if boot.is_some() => Kind::AtBoot,
             None => Kind::Restart,
         };
-        judged.push(Start { time: *time, node: node.to_owned(), component: thing.component(), name: thing.to_string(), kind });
+        judged.push(Start {
+            time: *time,
+            node: node.to_owned(),
+            component: thing.component(),
+            name: thing.to_string(),
+            kind,
+        });
     }
     judged
 }
@@ -188,7 +196,10 @@ mod tests {
 
     #[test]
     fn the_first_start_after_a_boot_is_listed_apart() {
-        let report = report(&[1, 120], vec![(5, scheduler()), (6, Thing::Kubelet), (122, Thing::Kubelet), (125, scheduler()), (150, scheduler())]);
+        let report = report(
+            &[1, 120],
+            vec![(5, scheduler()), (6, Thing::Kubelet), (122, Thing::Kubelet), (125, scheduler()), (150, scheduler())],
+        );
         assert_eq!(figures(&report, "kube-scheduler"), (1, 1, 0));
         assert_eq!(figures(&report, KUBELET), (0, 1, 0));
         assert_eq!(report.boots, [Boot { node: "cp-1".to_owned(), time: at(120) }]);

@@ -37,7 +37,8 @@ pub fn read(folder: &Path) -> Result<Vec<Entry>> {
     }
     let mut entries = Vec::new();
     for line in String::from_utf8_lossy(&done.stdout).lines() {
-        let raw: Raw = serde_json::from_str(line).with_context(|| format!("journalctl of {} said {line}", folder.display()))?;
+        let raw: Raw =
+            serde_json::from_str(line).with_context(|| format!("journalctl of {} said {line}", folder.display()))?;
         entries.extend(raw.entry()?);
     }
     Ok(entries)

@@ -98,7 +98,10 @@ fn print(recording: &Recording, output: Output) -> Result<()> {
 
 fn read_nodes() -> Result<Vec<(String, History)>> {
     let nodes = Record::load()?.nodes;
-    nodes.iter().map(|node| Ok((node.name.clone(), history(journal::read(&node.disk().join("log/journal"))?)))).collect()
+    nodes
+        .iter()
+        .map(|node| Ok((node.name.clone(), history(journal::read(&node.disk().join("log/journal"))?))))
+        .collect()
 }
 
 fn file() -> PathBuf {

@@ -49,7 +49,8 @@ impl Ids {
     /// Takes in a line; returns what it says was started.
     fn learn(&mut self, line: &str) -> Option<Thing> {
         let line = line.replace("\\\"", "\"");
-        if let Some((what, sandbox)) = parts(&line, "RunPodSandbox for &PodSandboxMetadata{", "} returns sandbox id \"") {
+        if let Some((what, sandbox)) = parts(&line, "RunPodSandbox for &PodSandboxMetadata{", "} returns sandbox id \"")
+        {
             self.sandboxes.insert(sandbox, (field(what, "Namespace:")?, field(what, "Name:")?));
             return None;
         }
@@ -61,7 +62,11 @@ impl Ids {
         }
         let id = between(&line, "StartContainer for \"", "\" returns successfully")?;
         // An id that nobody explained is a start all the same.
-        let unknown = || Thing::Container { namespace: String::new(), pod: String::new(), container: id.chars().take(12).collect() };
+        let unknown = || Thing::Container {
+            namespace: String::new(),
+            pod: String::new(),
+            container: id.chars().take(12).collect(),
+        };
         Some(self.containers.get(id).cloned().unwrap_or_else(unknown))
     }
 }
@@ -101,7 +106,11 @@ mod tests {
             r#"time="2026" level=info msg="StartContainer for \"1088\"""#,
             r#"time="2026" level=info msg="StartContainer for \"1088\" returns successfully""#,
         ]);
-        let etcd = Thing::Container { namespace: "kube-system".to_owned(), pod: "etcd-cp-1".to_owned(), container: "etcd".to_owned() };
+        let etcd = Thing::Container {
+            namespace: "kube-system".to_owned(),
+            pod: "etcd-cp-1".to_owned(),
+            container: "etcd".to_owned(),
+        };
         assert_eq!(found, [etcd]);
     }
 

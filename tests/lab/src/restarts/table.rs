@@ -28,7 +28,9 @@ pub fn render(report: &Report) -> String {
 }
 
 fn cell(rows: &[Row], component: &str, node: &str) -> String {
-    let Some(row) = rows.iter().find(|row| row.component == component && row.node == node) else { return "-".to_owned() };
+    let Some(row) = rows.iter().find(|row| row.component == component && row.node == node) else {
+        return "-".to_owned();
+    };
     let mut apart = Vec::new();
     if row.at_boot > 0 {
         apart.push(format!("{} at boot", row.at_boot));
