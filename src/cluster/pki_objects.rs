@@ -89,7 +89,7 @@ impl Cluster {
     pub async fn report(&self, node: &str, status: &NodePkiStatus) -> Result<NodePKI, ClusterError> {
         let api: Api<NodePKI> = Api::all(self.client.clone());
         let object = || format!("nodepki/{node}");
-        let patch = whole_status(status).map_err(|error| ClusterError::content(&object(), error))?;
+        let patch = whole_status(status).map_err(|error| ClusterError::content(object(), error))?;
         let params = PatchParams { field_manager: Some(AGENT.into()), ..PatchParams::default() };
         match api.patch_status(node, &params, &patch).await {
             Err(kube::Error::Api(error)) if error.code == 404 => {
