@@ -10,7 +10,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # Cargo profile of the binary in the image: `make image PROFILE=dev` is quicker to build, `release` is smaller.
 PROFILE ?= release
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-IMAGE ?= certctl:$(VERSION)
+IMAGE ?= certctl.dev/agent:$(VERSION)
 IMAGE_FILE ?= $(CARGO_TARGET_DIR)/certctl-image.tar
 BINARY = $(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/certctl
 
