@@ -141,6 +141,14 @@ pub struct DiskState {
     pub kubelet_client_not_after: i64,
 }
 
+impl DiskState {
+    /// The CA that kube-controller-manager on this node signs CSRs with: its own signing file while that is in force, else the first of `ca.crt`.
+    #[must_use]
+    pub fn signer(&self) -> Option<&CaId> {
+        if self.own_signer { self.signer_file.as_ref() } else { self.ca_bundle.first() }
+    }
+}
+
 /// What a running process read when it started and does not read again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -222,7 +222,7 @@ fn trust_ops(inventory: &Inventory, wanted: &[CaId], reached: impl Fn(&[CaId]) -
 fn files_signed_by(inventory: &Inventory, goal: &Goal, ca: &CaId) -> bool {
     inventory.control_plane(goal).all(|(_, node)| {
         let disk = &node.state.disk;
-        let signer = if disk.own_signer { disk.signer_file.as_ref() } else { disk.ca_bundle.first() };
+        let signer = disk.signer();
         signer == Some(ca)
     })
 }

@@ -177,7 +177,7 @@ impl Look<'_> {
     fn signer_switched(&self) -> Vec<Missing> {
         let mut missing = self.control_plane(|node, lacks| {
             let disk = &node.state.disk;
-            let signer = if disk.own_signer { disk.signer_file.as_ref() } else { disk.ca_bundle.first() };
+            let signer = disk.signer();
             require(lacks, signer == Some(self.to), "kube-controller-manager does not sign with the new CA");
             require(lacks, disk.ca_key.as_ref() == Some(self.to), "ca.key is not that of the new CA");
             require(lacks, disk.ca_bundle.first() == Some(self.to), "ca.crt does not begin with the new CA");

@@ -45,7 +45,7 @@ pub fn describe(inventory: &Inventory, goal: &Goal, versions: &BTreeMap<CaId, u3
     for (_, node) in inventory.control_plane(goal) {
         control_plane.certs.extend(control_plane_issuers(node).map(number));
         let disk = &node.state.disk;
-        let signer = if disk.own_signer { disk.signer_file.as_ref() } else { disk.ca_bundle.first() };
+        let signer = disk.signer();
         control_plane.signer.extend(signer.map(number));
     }
     for (_, node) in inventory.counted(goal) {

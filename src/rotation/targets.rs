@@ -68,7 +68,7 @@ impl Ask<'_> {
     /// The CA that signs CSRs on this node now, or the new one once it is time.
     fn signer(&self) -> CaId {
         let disk = &self.node.state.disk;
-        let held = if disk.own_signer { disk.signer_file.as_ref() } else { disk.ca_bundle.first() };
+        let held = disk.signer();
         self.issuer(Phase::SignerSwitched, held)
     }
 
