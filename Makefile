@@ -48,7 +48,7 @@ torture: packages ## every scenario; kill and power-cut everything at every phas
 .PHONY: image
 image: ## pack the agent's image from the binary (IMAGE, IMAGE_FILE, PROFILE)
 	cargo build --locked --profile $(PROFILE) --bin certctl
-	deploy/pack-image $(BINARY) $(IMAGE) $(IMAGE_FILE)
+	$(LAB) pack-image $(BINARY) $(IMAGE) $(IMAGE_FILE)
 
 .PHONY: completions
 completions: ## make completions, man pages and the reference anew

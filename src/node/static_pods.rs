@@ -26,7 +26,9 @@ struct Limits {
     finish: Duration,
     /// For the same where it cannot be seen: measured, one second is enough.
     settle: Duration,
-    /// For the new sandbox, before the pod counts as refused; twice as long after each refusal.
+    /// For the cgroup of the new pod, which the kubelet makes before anything else, before the pod counts as refused.
+    acceptance: Duration,
+    /// For the new sandbox, where the cgroups say nothing; twice as long after each refusal.
     patience: Duration,
     /// For the new container: the kubelet looks at a refused static pod again after 10 to 15 s.
     start: Duration,
@@ -36,6 +38,7 @@ const LIMITS: Limits = Limits {
     stop: Duration::from_secs(60),
     finish: Duration::from_secs(5),
     settle: Duration::from_millis(1500),
+    acceptance: Duration::from_millis(1500),
     patience: Duration::from_secs(4),
     start: Duration::from_secs(90),
 };
@@ -72,8 +75,9 @@ impl<'a> StaticPods<'a> {
         let before = self.cri.containers(component).await?;
         let out = Out::take(self.layout, component)?;
         self.while_out(component, &before, stamp, while_away, edit).await?;
+        let cgroups = pod_cgroups(self.layout);
         out.put_in()?;
-        self.started(component, &before, stamp).await
+        self.started(component, &before, cgroups, stamp).await
     }
 
     /// After a crash: whatever is only parked goes back in, the edited manifest if it was complete, else the original. To be
@@ -156,16 +160,20 @@ impl<'a> StaticPods<'a> {
         &self,
         component: Component,
         before: &[ContainerState],
+        mut cgroups: Vec<PathBuf>,
         stamp: &str,
     ) -> Result<ContainerState, NodeError> {
-        let end = Instant::now() + self.limits.start;
+        let begun = Instant::now();
+        let end = begun + self.limits.start;
         let mut patience = self.limits.patience;
-        let mut tried = Instant::now();
+        let mut tried = begun;
         let mut attempt = 1;
         self.wait(self.limits.start, format!("{} has not started", component.name()), async || {
             let running = self.cri.running(component).await?;
             let new = running.filter(|new| before.iter().all(|old| old.id != new.id));
-            let pause = tried + patience;
+            // A cgroup that is new may be another pod's: then the longer patience decides.
+            let untouched = !cgroups.is_empty() && pod_cgroups(self.layout).iter().all(|path| cgroups.contains(path));
+            let pause = tried + if untouched { self.limits.acceptance * attempt } else { patience };
             if new.is_none()
                 && Instant::now() >= pause
                 && pause < end
@@ -174,8 +182,12 @@ impl<'a> StaticPods<'a> {
                 attempt += 1;
                 tracing::debug!(component = component.name(), attempt, "static pod was refused");
                 self.restamp(component, &format!("{stamp} {attempt}"))?;
+                cgroups = pod_cgroups(self.layout);
                 tried = Instant::now();
                 patience *= 2;
+            }
+            if new.is_some() {
+                tracing::debug!(component = component.name(), attempt, after = ?begun.elapsed(), "static pod runs");
             }
             Ok(new)
         })

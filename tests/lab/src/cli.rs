@@ -76,6 +76,15 @@ enum Subcommands {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Pack a build of certctl and the libraries it is linked with into an image archive, without Docker and without a registry
+    PackImage {
+        /// The binary
+        program: PathBuf,
+        /// Name and tag of the image
+        tag: String,
+        /// Where to write it; `ctr --namespace k8s.io images import` reads it
+        archive: PathBuf,
+    },
     /// Import an image archive into the containerd of every node
     LoadImage { archive: PathBuf },
     /// Add a machine that runs and has not joined the cluster
@@ -135,6 +144,7 @@ impl Cli {
             Subcommands::PowerOn { node } => alone(|| power_on(&node))?,
             Subcommands::Snapshot { name, no_wait } => alone(|| snapshot::take(&name, !no_wait))?,
             Subcommands::Restore { name, no_wait } => alone(|| snapshot::restore(&name, !no_wait))?,
+            Subcommands::PackImage { program, tag, archive } => crate::images::pack_agent(&program, &tag, &archive)?,
             Subcommands::LoadImage { archive } => alone(|| load_image(&archive))?,
             Subcommands::AddNode { name, role } => alone(|| up::add_node(&name, role.role()).map(drop))?,
             Subcommands::JoinWorker { name } => alone(|| up::join_new_node(&name, Role::Worker))?,

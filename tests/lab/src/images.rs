@@ -14,6 +14,7 @@ use crate::process::{command, output};
 pub const REPOSITORY: &str = "lab";
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const AGENT: &str = "/usr/bin/certctl";
 const BUSYBOX: &str = "/bin/busybox";
 const BUSYBOX_LINKS: [&str; 9] = ["sh", "cat", "date", "echo", "env", "ls", "nc", "sleep", "wget"];
 
@@ -23,6 +24,7 @@ struct Image {
     files: Vec<(PathBuf, String)>,
     links: Vec<(String, String)>,
     entrypoint: Vec<String>,
+    command: Vec<String>,
 }
 
 impl Image {
@@ -34,6 +36,7 @@ impl Image {
             entrypoint: vec![format!("/{place}")],
             files: vec![(binary.to_owned(), place)],
             links: Vec::new(),
+            command: Vec::new(),
         }
     }
 
@@ -54,6 +57,38 @@ pub fn pack(distribution: &Distribution, archive: &Path) -> Result<()> {
     append_bytes(&mut tar, "manifest.json", &serde_json::to_vec(&manifest)?)?;
     tar.into_inner()?.flush()?;
     Ok(())
+}
+
+/// Writes the image of certctl's agent, under this name, to an archive.
+pub fn pack_agent(program: &Path, tag: &str, archive: &Path) -> Result<()> {
+    let folder = archive.parent().context("the archive needs a folder")?;
+    fs::create_dir_all(folder)?;
+    // Beside its place, so that nobody imports half an image.
+    let (part, stripped) = (archive.with_extension("part"), archive.with_extension("stripped"));
+    output(command("strip", ["--strip-all", "-o"]).arg(&stripped).arg(program))?;
+    let mut image = Image {
+        tags: vec![tag.to_owned()],
+        files: vec![(stripped.clone(), AGENT.trim_start_matches('/').to_owned())],
+        links: Vec::new(),
+        entrypoint: vec![AGENT.to_owned()],
+        command: vec!["agent".to_owned()],
+    };
+    for library in libraries(program)? {
+        image = image.with_file(&library);
+    }
+    let mut tar = tar::Builder::new(File::create(&part)?);
+    let entry = append(&mut tar, 0, &image, &archive.with_extension("layer"))?;
+    append_bytes(&mut tar, "manifest.json", &serde_json::to_vec(&[entry])?)?;
+    tar.into_inner()?.sync_all()?;
+    fs::remove_file(&stripped)?;
+    fs::rename(&part, archive)?;
+    Ok(())
+}
+
+/// The dynamic loader and the libraries of a program, at the paths at which the loader looks for them.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let list = output(&mut command("ldd", [program]))?;
+    Ok(list.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
 
 /// The name of the sandbox image of every pod, which containerd must be told.
@@ -99,6 +134,7 @@ fn busybox(pause: String) -> Image {
         files: vec![(PathBuf::from(BUSYBOX), BUSYBOX.trim_start_matches('/').to_owned())],
         links: BUSYBOX_LINKS.iter().copied().map(link).collect(),
         entrypoint: vec![BUSYBOX.into(), "sleep".into(), "2147483647".into()],
+        command: Vec::new(),
     }
 }
 
@@ -106,9 +142,8 @@ fn busybox(pause: String) -> Image {
 fn kube_proxy(tag: String, bin: &Path) -> Result<Image> {
     let nft = Path::new("/usr/sbin/nft");
     let mut image = Image::of_binary(tag, &bin.join("kube-proxy")).with_file(nft);
-    let libraries = output(&mut command("ldd", [nft]))?;
-    for word in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
-        image = image.with_file(Path::new(word));
+    for library in libraries(nft)? {
+        image = image.with_file(&library);
     }
     Ok(image)
 }
@@ -123,7 +158,7 @@ fn append(tar: &mut tar::Builder<File>, number: usize, image: &Image, layer: &Pa
     let config = json!({
         "architecture": architecture(),
         "os": "linux",
-        "config": { "Entrypoint": image.entrypoint, "Env": [PATH] },
+        "config": { "Entrypoint": image.entrypoint, "Cmd": image.command, "Env": [PATH] },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{digest}")] },
     });
     append_bytes(tar, &config_name, &serde_json::to_vec(&config)?)?;

@@ -1,6 +1,6 @@
 //! The cluster that every story starts from, and the program under test.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::process::{command, output, run};
 use crate::record::Record;
 use crate::step::{step, wait_until};
 use crate::up::{self, UpOptions};
-use crate::{cleanup, cli, clients, cluster, container, paths, snapshot};
+use crate::{cleanup, cli, clients, cluster, container, images, paths, snapshot};
 
 /// Healthy, with agents and clients.
 const INSTALLED: &str = "installed";
@@ -63,9 +63,7 @@ impl Bench {
         up::up(&options.up)?;
         let bench = Bench { record: Record::load()?, certctl, keep: options.keep };
         let archive = paths::state().join("certctl.tar");
-        run(command(&repository().join("deploy/pack-image").to_string_lossy(), [bench.certctl.as_os_str()])
-            .arg(IMAGE)
-            .arg(&archive))?;
+        images::pack_agent(&bench.certctl, IMAGE, &archive)?;
         cli::load_image(&archive)?;
         clients::deploy()?;
         step("certctl install", || bench.certctl(&["install", "--image", IMAGE])?.expect(0).map(drop))?;
@@ -159,13 +157,10 @@ impl Bench {
     }
 }
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
+/// Of the checkout in which the lab is called. Not of the one in which it was built: clones share one build folder.
 fn build() -> Result<PathBuf> {
-    let mut cargo = command("cargo", ["build", "--quiet", "--locked", "--bin", "certctl", "--message-format=json"]);
-    let messages = output(cargo.current_dir(repository()))?;
+    let words = ["build", "--quiet", "--locked", "-p", "certctl", "--bin", "certctl", "--message-format=json"];
+    let messages = output(&mut command("cargo", words))?;
     let program = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
