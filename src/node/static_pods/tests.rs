@@ -195,6 +195,23 @@ async fn a_refused_pod_is_offered_again_under_another_uid() {
     assert!(!left_over(&fixture));
 }
 
+/// Another pod's cgroup is seen and none is new: refused, and not merely slow, whatever the longer patience is.
+#[tokio::test]
+async fn a_pod_without_a_new_cgroup_is_offered_again_soon() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 0);
+    fs::create_dir_all(fixture.layout.path(CGROUP).join("kubepods-burstable-podother.slice")).unwrap();
+    fs::remove_dir(&runtime.cgroup).unwrap();
+    runtime.played.lock().unwrap().refuses = 1;
+    let node = Node::open(fixture.root.path());
+    let mut pods = node.static_pods();
+    pods.limits.acceptance = ASK * 2;
+    pods.limits.patience = Duration::from_secs(3600);
+    pods.limits.start = Duration::from_secs(20);
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())).await.unwrap();
+    assert_eq!(runtime.log(), ["stopped", "refused", "started"]);
+}
+
 #[tokio::test]
 async fn a_pod_that_is_never_finished_only_costs_time() {
     let fixture = Fixture::new();
