@@ -215,6 +215,9 @@ impl Look<'_> {
             self.refuses(lacks, "kube-apiserver", &node.apiserver);
             self.refuses(lacks, "kube-controller-manager", &node.controller_manager);
             self.refuses(lacks, "kube-scheduler", &node.scheduler);
+            let root_ca = node.state.loaded.controller_manager.as_ref();
+            let only = root_ca.is_some_and(|p| same_set(&p.root_ca, std::slice::from_ref(self.to)));
+            require(lacks, only, "kube-controller-manager still publishes the old CA");
         });
         let gone = !self.inventory.cluster.client_ca.contains(self.from);
         require(&mut missing, gone, "configmap/kube-system/extension-apiserver-authentication still holds the old CA");
@@ -237,10 +240,6 @@ impl Look<'_> {
             let conf = node.state.disk.confs.get(&Conf::Kubelet);
             require(lacks, conf.is_none_or(|c| only(&c.trust)), "kubelet.conf still holds the old CA");
             self.refuses(lacks, "kubelet", &node.kubelet);
-            if node.state.control_plane {
-                let root_ca = node.state.loaded.controller_manager.as_ref().is_some_and(|p| only(&p.root_ca));
-                require(lacks, root_ca, "kube-controller-manager still publishes the old CA");
-            }
         });
         self.in_every_namespace(&mut missing, "still holds the old CA", only);
         let cluster = &self.inventory.cluster;

@@ -96,13 +96,15 @@ impl Ask<'_> {
             admin: self.admin(),
             components_loaded: components.issuer == *self.to,
             components,
-            root_ca: self.root_ca(bundle),
+            root_ca: bundle,
         }
     }
 
-    /// kube-controller-manager needs its own file while `ca.crt` holds two CAs, and keeps it until it is restarted for its root CA.
+    /// kube-controller-manager needs its own file while `ca.crt` holds two CAs; the restart that narrows `ca.crt` takes it away.
+    ///
+    /// That restart also narrows what the process publishes to pods: they verify servers, and none presents the old CA any more.
     fn own_signer(&self, bundle: &[CaId]) -> bool {
-        bundle.len() > 1 || (self.node.state.disk.own_signer && self.phase < Phase::DPUntrusted)
+        bundle.len() > 1 || (self.node.state.disk.own_signer && self.phase < Phase::CPUntrusted)
     }
 
     /// The cross-signed certificates stay behind the leaf until `finalize`; after a rollback nobody can hold the abandoned CA.
@@ -131,13 +133,5 @@ impl Ask<'_> {
         }
         let trust = if held.trust.is_empty() { Self::only(self.from) } else { held.trust };
         Credential { issuer: held.issuer.unwrap_or_else(|| self.from.clone()), trust }
-    }
-
-    fn root_ca(&self, bundle: Vec<CaId>) -> Vec<CaId> {
-        if self.phase >= Phase::CPUntrusted && self.phase < Phase::DPUntrusted {
-            // Narrowed with the data plane: pods verify servers, and no server presents the old CA any more.
-            return self.both(self.from);
-        }
-        bundle
     }
 }
