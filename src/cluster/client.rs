@@ -12,6 +12,11 @@ use super::error::ClusterError;
 /// Longest wait for a connection: an API server that went down must not hold the driver for the client's default of 30 s.
 const CONNECT: Duration = Duration::from_secs(3);
 
+/// Longest silence within one request. An idle watch gets a bookmark each minute (`staging/src/k8s.io/apiserver/pkg/storage/cacher`,
+/// `defaultBookmarkFrequency`); an API server whose machine lost power never says that it is gone, and the watch must not wait for the
+/// client's default of 295 s.
+const QUIET: Duration = Duration::from_secs(75);
+
 /// Where to find the cluster; the names are kubectl's.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
@@ -60,7 +65,7 @@ impl Cluster {
 
     pub(super) fn with_config(mut config: Config, access: &Access) -> Result<Self, ClusterError> {
         config.connect_timeout = Some(CONNECT);
-        config.read_timeout = access.request_timeout.or(config.read_timeout);
+        config.read_timeout = access.request_timeout.or(Some(QUIET));
         let agent = format!("certctl/{} ({})", env!("CARGO_PKG_VERSION"), access.verb);
         let agent = HeaderValue::from_str(&agent).map_err(|error| no_cluster(error.to_string()))?;
         config.headers.push((header::USER_AGENT, agent));
