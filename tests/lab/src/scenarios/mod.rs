@@ -59,7 +59,7 @@ const STORIES: [Story; 8] = [
     Story { leaves_healthy: true, ..story("refusals", true, refusals::tell) },
     story("rotation", true, rotation::tell),
     story("drivers", true, kills::drivers),
-    story("agents", false, kills::agents),
+    story("agents", true, kills::agents),
     story("power", false, power::tell),
     story("rollback", false, rollback::tell),
     story("waiver", false, waiver::tell),
