@@ -60,7 +60,7 @@ pub struct Total {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refused: u64,
     pub slowest_ms: u64,
-    /// Start of the last request that succeeded, and of the first and the last that were refused.
+    /// Start of the last request that succeeded, and when the first and the last refusal came.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "maybe_milliseconds")]
     pub last_ok: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "maybe_milliseconds")]
@@ -94,9 +94,12 @@ impl Total {
             Verdict::Failed(_) => self.failed += 1,
             Verdict::Refused => {
                 self.refused += 1;
-                self.last_refused = self.last_refused.max(Some(attempt.started));
-                let earlier = self.first_refused.is_none_or(|first| attempt.started < first);
-                self.first_refused = if earlier { Some(attempt.started) } else { self.first_refused };
+                // The server had dropped the CA when it answered, not when a slow request set out: a success is held against
+                // this time by its start.
+                let answered = attempt.started + attempt.elapsed;
+                self.last_refused = self.last_refused.max(Some(answered));
+                let earlier = self.first_refused.is_none_or(|first| answered < first);
+                self.first_refused = if earlier { Some(answered) } else { self.first_refused };
             }
         }
     }
@@ -220,7 +223,7 @@ mod tests {
         let written = lines(&path);
         let [Line::Total(total)] = &written[..] else { panic!("{written:?}") };
         assert_eq!((total.requests, total.refused, total.failed), (3, 3, 0));
-        assert_eq!(total.first_refused, Some(Timestamp::from_second(2).unwrap()));
-        assert_eq!(total.last_refused, Some(Timestamp::from_second(4).unwrap()));
+        assert_eq!(total.first_refused, Some(Timestamp::from_millisecond(2_007).unwrap()));
+        assert_eq!(total.last_refused, Some(Timestamp::from_millisecond(4_007).unwrap()));
     }
 }
