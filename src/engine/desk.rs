@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::observe::reports;
 use super::record::Record;
 use crate::api::{MakeAuthority, NodePKI, NodePkiSpec, Probe, ProbeServer, SealFor, SealedKey};
 use crate::cluster::{Live, nodes};
@@ -25,8 +26,7 @@ pub(super) struct Common<'a> {
 
 /// The specs that differ from what the objects say now.
 pub(super) fn changed_specs(common: &Common<'_>, live: &Live, inventory: &Inventory) -> Vec<(String, NodePkiSpec)> {
-    let reports: BTreeMap<String, Arc<NodePKI>> =
-        live.node_pkis.state().into_iter().filter_map(|object| Some((object.metadata.name.clone()?, object))).collect();
+    let reports = reports(live);
     let control_plane: Vec<&str> =
         inventory.control_plane(common.goal).filter(|(_, node)| node.responding).map(|(name, _)| name).collect();
     let mut changed = Vec::new();

@@ -27,11 +27,15 @@ pub struct Knowledge {
     pub ca_bundles: BTreeMap<String, Vec<CaId>>,
 }
 
+/// What the agents say, by node.
+pub(super) fn reports(live: &Live) -> BTreeMap<String, Arc<NodePKI>> {
+    live.node_pkis.state().into_iter().filter_map(|object| Some((object.metadata.name.clone()?, object))).collect()
+}
+
 /// Builds the inventory from watched objects.
 #[must_use]
 pub fn inventory(live: &Live, record: &Record, knowledge: &Knowledge) -> Inventory {
-    let reports: BTreeMap<String, Arc<NodePKI>> =
-        live.node_pkis.state().into_iter().filter_map(|object| Some((object.metadata.name.clone()?, object))).collect();
+    let reports = reports(live);
     let nodes = live
         .nodes
         .state()

@@ -171,14 +171,18 @@ impl<'a> StaticPods<'a> {
         self.wait(self.limits.start, format!("{} has not started", component.name()), async || {
             let running = self.cri.running(component).await?;
             let new = running.filter(|new| before.iter().all(|old| old.id != new.id));
+            if new.is_some() {
+                tracing::debug!(component = component.name(), attempt, after = ?begun.elapsed(), "static pod runs");
+                return Ok(new);
+            }
+            let soon = tried + (self.limits.acceptance * attempt).min(patience);
+            if Instant::now() < soon {
+                return Ok(None);
+            }
             // A cgroup that is new may be another pod's: then the longer patience decides.
             let untouched = !cgroups.is_empty() && pod_cgroups(self.layout).iter().all(|path| cgroups.contains(path));
             let pause = tried + if untouched { self.limits.acceptance * attempt } else { patience };
-            if new.is_none()
-                && Instant::now() >= pause
-                && pause < end
-                && self.cri.ready_pods(component).await?.is_empty()
-            {
+            if Instant::now() >= pause && pause < end && self.cri.ready_pods(component).await?.is_empty() {
                 attempt += 1;
                 tracing::debug!(component = component.name(), attempt, "static pod was refused");
                 self.restamp(component, &format!("{stamp} {attempt}"))?;
@@ -186,10 +190,7 @@ impl<'a> StaticPods<'a> {
                 tried = Instant::now();
                 patience *= 2;
             }
-            if new.is_some() {
-                tracing::debug!(component = component.name(), attempt, after = ?begun.elapsed(), "static pod runs");
-            }
-            Ok(new)
+            Ok(None)
         })
         .await
     }

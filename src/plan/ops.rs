@@ -137,9 +137,7 @@ fn controller_manager_op(
     let process = state.loaded.controller_manager.as_ref();
     let own = wanted.signer.is_some();
     let on_disk = state.disk.confs.get(&Conf::ControllerManager).is_some_and(|held| holds(held, &wanted.components));
-    // A root CA that differs from the file cannot be loaded by a restart: it is wanted as it is in memory.
-    let root_ca =
-        !same_set(&wanted.root_ca, &target.ca_bundle) || process.is_none_or(|p| same_set(&p.root_ca, &wanted.root_ca));
+    let root_ca = process.is_none_or(|p| same_set(&p.root_ca, &target.ca_bundle));
     let flags = state.disk.own_signer == own && process.is_none_or(|p| p.own_signer == own);
     let credential = !wanted.components_loaded || loaded(process, &wanted.components);
     if on_disk && credential && root_ca && flags {

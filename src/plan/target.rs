@@ -49,6 +49,4 @@ pub struct ControlPlaneTarget {
     pub components: Credential,
     /// True when the running components must have loaded `components`, false when the files are enough for now.
     pub components_loaded: bool,
-    /// The `--root-ca-file` that the running kube-controller-manager must have loaded.
-    pub root_ca: Vec<CaId>,
 }

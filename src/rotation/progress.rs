@@ -215,8 +215,8 @@ impl Look<'_> {
             self.refuses(lacks, "kube-apiserver", &node.apiserver);
             self.refuses(lacks, "kube-controller-manager", &node.controller_manager);
             self.refuses(lacks, "kube-scheduler", &node.scheduler);
-            let root_ca = node.state.loaded.controller_manager.as_ref();
-            let only = root_ca.is_some_and(|p| same_set(&p.root_ca, std::slice::from_ref(self.to)));
+            let process = node.state.loaded.controller_manager.as_ref();
+            let only = process.is_some_and(|p| same_set(&p.root_ca, std::slice::from_ref(self.to)));
             require(lacks, only, "kube-controller-manager still publishes the old CA");
         });
         let gone = !self.inventory.cluster.client_ca.contains(self.from);

@@ -85,18 +85,16 @@ impl Ask<'_> {
         let disk = &self.node.state.disk;
         let leaf = |leaf| disk.leaves.get(&leaf).and_then(|held| held.issuer.as_ref());
         let serving = self.issuer(Phase::CPReissued, leaf(Leaf::Apiserver));
-        let bundle = self.bundle();
         let components = self.components(inventory, goal);
         ControlPlaneTarget {
             kept: self.both(self.from),
-            signer: self.own_signer(&bundle).then(|| self.signer()),
+            signer: self.own_signer(&self.bundle()).then(|| self.signer()),
             vouched_by: self.vouched_by(&serving, goal),
             serving,
             kubelet_client: self.issuer(Phase::CPReissued, leaf(Leaf::ApiserverKubeletClient)),
             admin: self.admin(),
             components_loaded: components.issuer == *self.to,
             components,
-            root_ca: bundle,
         }
     }
 

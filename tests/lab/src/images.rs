@@ -47,11 +47,15 @@ impl Image {
     }
 }
 
-/// Writes one archive with every image that a cluster of this distribution needs; returns the image of a pod's sandbox.
+/// Writes one archive with every image that a cluster of this distribution needs.
 pub fn pack(distribution: &Distribution, archive: &Path) -> Result<()> {
+    write_archive(&images(distribution)?, archive)
+}
+
+fn write_archive(images: &[Image], archive: &Path) -> Result<()> {
     let mut tar = tar::Builder::new(File::create(archive)?);
     let mut manifest = Vec::new();
-    for (number, image) in images(distribution)?.iter().enumerate() {
+    for (number, image) in images.iter().enumerate() {
         manifest.push(append(&mut tar, number, image, &archive.with_extension("layer"))?);
     }
     append_bytes(&mut tar, "manifest.json", &serde_json::to_vec(&manifest)?)?;
@@ -76,10 +80,7 @@ pub fn pack_agent(program: &Path, tag: &str, archive: &Path) -> Result<()> {
     for library in libraries(program)? {
         image = image.with_file(&library);
     }
-    let mut tar = tar::Builder::new(File::create(&part)?);
-    let entry = append(&mut tar, 0, &image, &archive.with_extension("layer"))?;
-    append_bytes(&mut tar, "manifest.json", &serde_json::to_vec(&[entry])?)?;
-    tar.into_inner()?.sync_all()?;
+    write_archive(&[image], &part)?;
     fs::remove_file(&stripped)?;
     fs::rename(&part, archive)?;
     Ok(())
