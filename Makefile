@@ -14,8 +14,8 @@ IMAGE ?= certctl.dev/agent:$(VERSION)
 IMAGE_FILE ?= $(CARGO_TARGET_DIR)/certctl-image.tar
 BINARY = $(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/certctl
 
-# What the lab's nodes are made of, and what tests use as a referee.
-PACKAGES := containerd runc systemd dbus nftables containernetworking-plugins busybox-static haproxy iproute2 \
+# What the build needs (the CRI's protocol is compiled at build time), what the lab's nodes are made of, and what tests use as a referee.
+PACKAGES := build-essential protobuf-compiler containerd runc systemd dbus nftables containernetworking-plugins busybox-static haproxy iproute2 \
 	conntrack ethtool socat kmod procps openssl strace jq
 
 LAB := cargo run --quiet --locked -p certctl-lab --bin lab --
@@ -33,7 +33,7 @@ test: packages ## every test: unit, adapter, command line, and the scenarios on 
 	.ci/test all
 
 .PHONY: test-unit
-test-unit: ## the tests that need no cluster
+test-unit: packages ## the tests that need no cluster
 	.ci/test unit
 
 .PHONY: test-lab
@@ -46,12 +46,12 @@ torture: packages ## every scenario; kill and power-cut everything at every phas
 	$(LAB) torture
 
 .PHONY: image
-image: ## pack the agent's image from the binary (IMAGE, IMAGE_FILE, PROFILE)
+image: packages ## pack the agent's image from the binary (IMAGE, IMAGE_FILE, PROFILE)
 	cargo build --locked --profile $(PROFILE) --bin certctl
 	$(LAB) pack-image $(BINARY) $(IMAGE) $(IMAGE_FILE)
 
 .PHONY: completions
-completions: ## make completions, man pages and the reference anew
+completions: packages ## make completions, man pages and the reference anew
 	rm -rf completions docs/man
 	cargo run --quiet --locked --bin certctl -- generate .
 
@@ -60,7 +60,7 @@ ci: ## exactly what CI runs
 	.ci/run
 
 .PHONY: clean-lab
-clean-lab: ## remove the lab and every trace of it, also after a crash
+clean-lab: packages ## remove the lab and every trace of it, also after a crash
 	$(LAB) down
 
 # apt-get update only when something is missing.
