@@ -59,6 +59,7 @@ fn cluster(control_planes: usize, workers: usize) -> (Inventory, Goal) {
         client_ca: vec![old.clone()],
         controller_manager_leader: Some("cp-1".into()),
         csr_signer: None,
+        asks_for_csrs: true,
         caller: Some(conf(&old)),
     };
     let goal = Goal {

@@ -57,6 +57,13 @@ impl ClusterError {
         Self::Content { object: object.into(), problem: problem.to_string() }
     }
 
+    /// True when nobody answered, or an API server that could not do it just then (a write that met another one, too many requests, an
+    /// etcd without a leader): a power cut looks like this to those who stay.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Call { code: None | Some(408 | 409 | 429 | 500..=599), .. })
+    }
+
     /// The HTTP status code, when the API server answered.
     #[must_use]
     pub const fn code(&self) -> Option<u16> {

@@ -118,9 +118,21 @@ impl Cluster {
     /// # Errors
     /// The call failed; code 422 is the refusal.
     pub async fn write_cluster_spec(&self, spec: &ClusterPkiSpec) -> Result<ClusterPKI, ClusterError> {
+        self.apply_cluster_spec(spec, false).await
+    }
+
+    /// Asks the API server whether it would take this spec. Nothing is written.
+    ///
+    /// # Errors
+    /// As [`Self::write_cluster_spec`].
+    pub async fn try_cluster_spec(&self, spec: &ClusterPkiSpec) -> Result<(), ClusterError> {
+        self.apply_cluster_spec(spec, true).await.map(drop)
+    }
+
+    async fn apply_cluster_spec(&self, spec: &ClusterPkiSpec, dry_run: bool) -> Result<ClusterPKI, ClusterError> {
         let api: Api<ClusterPKI> = Api::all(self.client.clone());
         let object = ClusterPKI::new(CLUSTER_PKI, spec.clone());
-        let params = PatchParams { field_manager: Some(DRIVER.into()), force: true, ..PatchParams::default() };
+        let params = PatchParams { field_manager: Some(DRIVER.into()), force: true, dry_run, ..PatchParams::default() };
         api.patch(CLUSTER_PKI, &params, &Patch::Apply(&object))
             .await
             .map_err(ClusterError::call("write", "clusterpki/cluster"))

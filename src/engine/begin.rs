@@ -13,9 +13,9 @@ use super::record::Record;
 use crate::api::{AuthorityRecord, ClusterPkiSpec, RotationIntent};
 use crate::cluster::{Access, Cluster, DriverLease, Live, trust};
 use crate::error::Error;
-use crate::pki::Certificate;
+use crate::pki::{CaId, Certificate};
 use crate::plan::Event;
-use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, preflight};
+use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, preflight, waiver_blockers};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -108,7 +108,6 @@ impl Begin {
             began: now,
             finished: false,
             warned: Vec::new(),
-            forgotten: Vec::new(),
         };
         driver.first_look(start, resumed).await
     }
@@ -132,10 +131,17 @@ impl Driver {
                     .into();
             blockers.push(Blocker { object: "kubeconfig".into(), problem, remedy });
         }
-        // A rotation under way may have nodes that are down: the planner names them and waits.
-        if !resumed && !blockers.is_empty() {
+        // A rotation under way may have nodes that are down: the planner names them and waits. Nobody may leave out a node that serves.
+        if resumed {
+            blockers.clear();
+        }
+        if start.request != Request::Finalize {
+            blockers.extend(waiver_blockers(&look, &self.goal));
+        }
+        if !blockers.is_empty() {
             self.lease.release().await;
-            let mut error = Error::refused("the rotation cannot begin; nothing was changed");
+            let verb = if resumed { "go on" } else { "begin" };
+            let mut error = Error::refused(format!("the rotation cannot {verb}; nothing was changed"));
             for blocker in &blockers {
                 error = error.caused_by(blocker.to_string());
             }
@@ -183,10 +189,7 @@ async fn refuse_other_version(cluster: &Cluster, record: &Record, request: Reque
         return Ok(());
     }
     if record.rotating() {
-        let waivers = record.waived.iter().map(|node| format!("node/{node}")).collect();
-        cluster
-            .write_cluster_spec(&ClusterPkiSpec { ca_version: version, rotation: record.rotation.clone(), waivers })
-            .await?;
+        cluster.try_cluster_spec(&ClusterPkiSpec { ca_version: version, ..record.spec(&record.waived) }).await?;
     }
     Err(Error::refused(format!("CAVersion {version} cannot come next: the next is {next}")))
 }
@@ -196,7 +199,8 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
     if record.authorities.is_empty() {
         record.add(1, &present_ca(live)?);
         record.completed = 1;
-        record.wanted = 1;
+        // A driver that died between its first two writes has left an intent already.
+        record.wanted = record.wanted.max(1);
     }
     let rotating = record.rotating();
     let rolling_back = record.rotation.as_ref().is_some_and(|rotation| rotation.rollback);
@@ -213,7 +217,7 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
             Ok(())
         }
         Request::Rollback if rotating && rolling_back => Ok(()),
-        Request::Rollback if rotating => roll_back(record, start),
+        Request::Rollback if rotating => roll_back(record, start, live),
         Request::Finalize if rotating => {
             Err(Error::refused("a rotation is under way").hint("finish it with `certctl rotate-ca` first"))
         }
@@ -222,16 +226,42 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
     }
 }
 
-fn roll_back(record: &mut Record, start: &Start<'_>) -> Result<(), Error> {
+fn roll_back(record: &mut Record, start: &Start<'_>, live: &Live) -> Result<(), Error> {
     let rotation = record.rotation.clone().ok_or_else(|| Error::failed("clusterpki/cluster names no rotation"))?;
     record.wanted = record.completed;
-    // Before the new CA was made there is nothing to exchange: both roles are the old CA's.
-    let abandoned = rotation.to.unwrap_or_else(|| rotation.from.clone());
-    record.rotation = Some(intent(abandoned, Some(rotation.from), true, start));
+    let Some(made) = rotation.to else {
+        // Nothing refers to a CA that was not recorded yet: what some node may have made of it is destroyed, and that is all.
+        record.rotation = None;
+        record.retire(&unrecorded(record, live));
+        return Ok(());
+    };
+    if let Some(node) = dropped(&rotation.from, record, live) {
+        return Err(Error::refused(format!("node/{node} does not trust the old CA any more, so there is no way back"))
+            .hint("finish the rotation with `certctl rotate-ca`"));
+    }
+    record.rotation = Some(intent(made, Some(rotation.from), true, start));
     Ok(())
 }
 
-fn intent(from: crate::pki::CaId, to: Option<crate::pki::CaId>, rollback: bool, start: &Start<'_>) -> RotationIntent {
+/// CAs that nodes say they have made and that are not recorded.
+fn unrecorded(record: &Record, live: &Live) -> Vec<CaId> {
+    let reports = live.node_pkis.state();
+    let made = reports.iter().filter_map(|report| Some(report.status.as_ref()?.made.as_ref()?.authority.id.clone()));
+    made.filter(|ca| !record.versions.contains_key(ca)).collect()
+}
+
+/// A node on which the drop of this CA has begun.
+fn dropped(ca: &CaId, record: &Record, live: &Live) -> Option<String> {
+    let look = inventory(live, record, &Knowledge::default());
+    let counted = look.nodes.into_iter().filter(|(name, _)| !record.waived.contains(name));
+    let mut without = counted.filter(|(_, node)| {
+        let bundle = &node.state.disk.ca_bundle;
+        !bundle.is_empty() && !bundle.contains(ca)
+    });
+    without.next().map(|(name, _)| name)
+}
+
+fn intent(from: CaId, to: Option<CaId>, rollback: bool, start: &Start<'_>) -> RotationIntent {
     RotationIntent {
         from,
         to,
