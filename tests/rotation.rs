@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use certctl::pki::{CaId, Material};
-use certctl::plan::{Conf, ConfState, Leaf, LeafState, NodeState, Op, ProcessState, node_ops};
+use certctl::plan::{ClusterOp, Component, Conf, ConfState, Leaf, LeafState, NodeState, Op, ProcessState, node_ops};
 use certctl::rotation::matrix::{Matrix, model};
 use certctl::rotation::simulate::{apply_op, settle, take, whole_plan};
 use certctl::rotation::{ClusterView, Goal, Inventory, Next, NodeView, Phase, Step, describe, next, phase_of, target};
@@ -334,4 +334,24 @@ fn an_edge_that_is_broken_already_is_named_and_does_not_stop_a_step_that_leaves_
     let ops = vec![Op::ReissueLeaf { leaf: Leaf::Apiserver, issuer: ca("new"), vouched_by: vec![ca("old")] }];
     let steps = [Step::Node { node: "cp-1".into(), target: Box::new(wanted), ops }];
     assert_eq!(matrix.check(&world, &goal, &steps), Vec::new());
+}
+
+#[test]
+fn narrowing_what_joiners_and_pods_trust_is_refused_while_an_api_server_serves_the_old_chain() {
+    let (mut world, mut goal) = cluster(3, 2);
+    goal.to = Some(ca("new"));
+    world.recorded.insert(ca("new"));
+    let materials = materials();
+    let matrix = Matrix::new(&materials, now());
+    let narrow = [Step::Cluster(ClusterOp::ClusterInfo(vec![ca("new")]))];
+    let violations = matrix.check(&world, &goal, &narrow);
+    assert!(violations.iter().any(|v| v.verifier.contains("cluster-info")), "{violations:?}");
+
+    // A kube-controller-manager that starts with the new CA alone would tell every pod to trust no other.
+    world.nodes.get_mut("cp-1").unwrap().state.disk.ca_bundle = vec![ca("new")];
+    let restart = Op::RestartStaticPod { component: Component::KubeControllerManager, own_signer: None, during: Vec::new() };
+    let wanted = target(Phase::CPTrusted, &world.nodes["cp-1"], &world, &goal).unwrap();
+    let steps = [Step::Node { node: "cp-1".into(), target: Box::new(wanted), ops: vec![restart] }];
+    let violations = matrix.check(&world, &goal, &steps);
+    assert!(violations.iter().any(|v| v.verifier.contains("pods in namespace")), "{violations:?}");
 }
