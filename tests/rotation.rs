@@ -349,7 +349,8 @@ fn narrowing_what_joiners_and_pods_trust_is_refused_while_an_api_server_serves_t
 
     // A kube-controller-manager that starts with the new CA alone would tell every pod to trust no other.
     world.nodes.get_mut("cp-1").unwrap().state.disk.ca_bundle = vec![ca("new")];
-    let restart = Op::RestartStaticPod { component: Component::KubeControllerManager, own_signer: None, during: Vec::new() };
+    let restart =
+        Op::RestartStaticPod { component: Component::KubeControllerManager, own_signer: None, during: Vec::new() };
     let wanted = target(Phase::CPTrusted, &world.nodes["cp-1"], &world, &goal).unwrap();
     let steps = [Step::Node { node: "cp-1".into(), target: Box::new(wanted), ops: vec![restart] }];
     let violations = matrix.check(&world, &goal, &steps);

@@ -110,12 +110,7 @@ pub fn report(live: &Live) -> Option<Report> {
     })
 }
 
-fn node_report(
-    name: &str,
-    node: &NodeView,
-    waived: bool,
-    number: impl Fn(&CaId) -> u32,
-) -> NodeReport {
+fn node_report(name: &str, node: &NodeView, waived: bool, number: impl Fn(&CaId) -> u32) -> NodeReport {
     let disk = &node.state.disk;
     let loaded = node.state.loaded.kubelet.as_ref().and_then(|process| process.conf.as_ref()?.issuer.as_ref());
     NodeReport {
@@ -228,7 +223,8 @@ impl Driver {
             return Ok(false);
         }
         for (name, _) in &holders {
-            let message = format!("node/{name} does not answer: it destroys the key of a CA that is over when it comes back");
+            let message =
+                format!("node/{name} does not answer: it destroys the key of a CA that is over when it comes back");
             self.emit(EventKind::Warning { message });
         }
         if holders.is_empty() && !self.record.forget.is_empty() {

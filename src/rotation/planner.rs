@@ -76,7 +76,8 @@ fn make(inventory: &Inventory, goal: &Goal) -> Next {
     }
 }
 
-const NO_MAKER: &str = "no control-plane node responds that has the CA's key and those of the older CAs that still vouch";
+const NO_MAKER: &str =
+    "no control-plane node responds that has the CA's key and those of the older CAs that still vouch";
 
 /// The node that makes the new CA: every CA that some process may hold as its only trust has to sign it, so all keys must be there.
 #[must_use]

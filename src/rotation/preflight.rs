@@ -130,10 +130,7 @@ fn agent(input: &Preflight<'_>, name: &str, node: &NodeView, health: &NodeHealth
         found.add("the node is not Ready", leave_out(name, node));
     }
     let Some(version) = &health.agent_version else {
-        found.add(
-            "no certctl agent has reported",
-            format!("run `certctl install`; {}", leave_out(name, node)),
-        );
+        found.add("no certctl agent has reported", format!("run `certctl install`; {}", leave_out(name, node)));
         return false;
     };
     if version != input.version {
