@@ -227,23 +227,23 @@ fn a_rollback_from_any_operation_before_the_drop_returns_to_the_old_ca() {
 }
 
 #[test]
-fn the_leader_restarts_last_where_the_command_line_is_new_and_kubelets_within_the_limit() {
+fn the_leader_restarts_last_and_kubelets_within_the_limit() {
     let (mut world, mut goal) = cluster(3, 6);
-    let mut rounds: Vec<(Phase, usize)> = Vec::new();
+    let mut leader_last = 0;
     loop {
         settle(&mut world, &goal);
-        let Next::Steps(phase, steps) = next(&world, &goal) else { break };
+        let Next::Steps(_, steps) = next(&world, &goal) else { break };
         let leader = world.cluster.controller_manager_leader.clone().unwrap();
         let restarts = |step: &&Step, process: &str| matches!(step, Step::Node { ops, .. } if ops.iter().any(|op| op.restarts() == Some(process)));
         let managers: Vec<&Step> = steps.iter().filter(|step| restarts(step, "kube-controller-manager")).collect();
         if managers.iter().any(|step| matches!(step, Step::Node { node, .. } if *node == leader)) {
-            rounds.push((phase, managers.len()));
+            assert_eq!(managers.len(), 1, "the leader restarts beside a follower");
+            leader_last += 1;
         }
         assert!(steps.iter().filter(|step| restarts(step, "kubelet")).count() <= goal.max_unavailable);
         steps.iter().for_each(|step| take(&mut world, &mut goal, step));
     }
-    // In the first round beside nobody, then beside both followers.
-    assert_eq!(rounds, [(Phase::CPTrusted, 1), (Phase::CPReissued, 3), (Phase::CPUntrusted, 3)]);
+    assert_eq!(leader_last, 3);
 }
 
 #[test]

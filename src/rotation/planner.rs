@@ -138,7 +138,7 @@ fn node_steps(phase: Phase, inventory: &Inventory, goal: &Goal) -> Vec<Step> {
         .saturating_sub(candidates.iter().filter(|c| in_flight(c) && restarts(c, "kubelet")).count());
     let mut steps = Vec::new();
     for candidate in &candidates {
-        if in_flight(candidate) || !allowed(phase, candidate, &candidates, inventory, goal) {
+        if in_flight(candidate) || !allowed(candidate, &candidates, inventory, goal) {
             continue;
         }
         if restarts(candidate, "kubelet") {
@@ -164,17 +164,13 @@ fn restarts(candidate: &Candidate<'_>, process: &str) -> bool {
     candidate.ops.iter().any(|op| op.restarts() == Some(process))
 }
 
-/// The order among nodes: one API server serves a new chain before the others do, so that a chain somebody refuses is seen on one;
-/// and where kube-controller-manager is restarted for the first time, with a command line that it never had, followers come before the
-/// leader, so that it is known to start before the last one is taken out.
-///
-/// Later restarts take place at once: the gone leader's Lease is released by its agent, so whichever comes up first leads, with the new
-/// files; two restarts one after the other take twice as long, and nobody leads for as long either way.
-fn allowed(phase: Phase, candidate: &Candidate<'_>, all: &[Candidate<'_>], inventory: &Inventory, goal: &Goal) -> bool {
+/// The order among nodes: followers before the leader, so that one change of leader is enough; and one API server serves a new
+/// chain before the others do, so that a chain somebody refuses is seen on one.
+fn allowed(candidate: &Candidate<'_>, all: &[Candidate<'_>], inventory: &Inventory, goal: &Goal) -> bool {
     const KCM: &str = "kube-controller-manager";
     let leads = inventory.cluster.controller_manager_leader.as_deref() == Some(candidate.name);
-    let others = || all.iter().any(|other| other.name != candidate.name && restarts(other, KCM));
-    if phase <= Phase::CPTrusted && leads && restarts(candidate, KCM) && others() {
+    if leads && restarts(candidate, KCM) && all.iter().any(|other| other.name != candidate.name && restarts(other, KCM))
+    {
         return false;
     }
     let served = inventory.control_plane(goal).any(|(_, node)| node.apiserver.issuer == goal.to);
