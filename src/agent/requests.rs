@@ -1,5 +1,7 @@
 //! Requests of the driver besides the target: make a CA, seal keys, take sealed keys in, forget keys.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{AuthorityRecord, CrossRecord, Made, MakeAuthority, NodePkiSpec, SealFor, SealedKey};
@@ -45,10 +47,27 @@ pub(super) fn know(spec: &NodePkiSpec, authorities: &mut Authorities) -> Result<
     Ok(())
 }
 
-/// Opens the keys that were sealed to this node and keeps those it lacks.
+/// Destroys the keys of these CAs wherever they lie on the node, and says what stands in the way. `done` are those whose copies were
+/// looked for before: a copy may be left where the key itself is gone, so that each is looked for once by every process.
+pub(super) fn forget(cas: &[CaId], authorities: &mut Authorities, done: &mut BTreeSet<CaId>) -> Vec<String> {
+    done.retain(|ca| cas.contains(ca));
+    let mut problems = Vec::new();
+    for ca in cas {
+        if done.contains(ca) && !authorities.has_key(ca) {
+            continue;
+        }
+        match authorities.remove(ca) {
+            Ok(()) => drop(done.insert(ca.clone())),
+            Err(error) => problems.push(words(error)),
+        }
+    }
+    problems
+}
+
+/// Opens the keys that were sealed to this node and keeps those it lacks, unless they are to be destroyed.
 pub(super) fn take_in(spec: &NodePkiSpec, node: &str, key: &SealingKey, authorities: &mut Authorities) -> Result<()> {
     for sealed in spec.sealed_keys.iter().filter(|sealed| sealed.node == node) {
-        if authorities.has_key(&sealed.ca) {
+        if authorities.has_key(&sealed.ca) || spec.forget.contains(&sealed.ca) {
             continue;
         }
         let pem = key.open(&seal_info(node, &sealed.ca), &sealed.sealed).map_err(words)?;
@@ -129,3 +148,6 @@ fn record(authority: &CertificateAuthority, by: &[CertificateAuthority], now: Ti
 fn safe(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
+
+#[cfg(test)]
+mod tests;

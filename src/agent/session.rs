@@ -1,5 +1,6 @@
 //! One agent's life: look, do, report, wait.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,7 +15,7 @@ use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, SealFor, Seal
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::node::{ApplyContext, Authorities, Node, Observation, apply};
-use crate::pki::{Certificate, SealingKey};
+use crate::pki::{CaId, Certificate, SealingKey};
 use crate::plan::{Component, NodeTarget, Op, node_ops};
 use crate::probe;
 
@@ -41,6 +42,8 @@ pub struct Session {
     made: Option<Made>,
     /// What was asked for and the answer: sealing twice would give two different ciphertexts of the same key.
     sealed: (Vec<SealFor>, Vec<SealedKey>),
+    /// The CAs of whose keys this process has looked for every copy.
+    forgotten: BTreeSet<CaId>,
     reported: Option<NodePkiStatus>,
     unsettled: u32,
 }
@@ -90,6 +93,7 @@ impl Session {
             prober: Prober::default(),
             made: None,
             sealed: Default::default(),
+            forgotten: BTreeSet::new(),
             reported: None,
             unsettled: 0,
         })
@@ -134,14 +138,16 @@ impl Session {
         let spec = object.map(|object| object.spec.clone()).unwrap_or_default();
         let generation = object.and_then(|object| object.metadata.generation).unwrap_or_default();
         let mut authorities = Authorities::open(self.node.layout());
-        let mut problem = self.answer_requests(&spec, &mut authorities).err();
-        if problem.is_none()
+        let mut problems: Vec<String> = self.answer_requests(&spec, &mut authorities).err().into_iter().collect();
+        if problems.is_empty()
             && let Some(target) = &spec.target
         {
-            problem = self.reach(target, &spec, &authorities, generation, newer).await.err();
+            problems.extend(self.reach(target, &spec, &authorities, generation, newer).await.err());
         }
-        let failed = problem.is_some();
-        let (status, settled) = self.look(&spec, generation, &authorities, problem).await;
+        // Last: a node that comes back late signs with the old key until it has reached its target.
+        problems.extend(requests::forget(&spec.forget, &mut authorities, &mut self.forgotten));
+        let failed = !problems.is_empty();
+        let (status, settled) = self.look(&spec, generation, &authorities, problems).await;
         self.unsettled = if settled { 0 } else { self.unsettled.saturating_add(1) };
         let reported = self.report(status).await;
         match (failed || !reported, settled) {
@@ -158,11 +164,6 @@ impl Session {
             authorities.import_stock(&layout).map_err(|error| error.to_string())?;
         }
         requests::take_in(spec, &self.name, &self.sealing, authorities)?;
-        for ca in &spec.forget {
-            if authorities.has_key(ca) {
-                authorities.remove(ca).map_err(|error| error.to_string())?;
-            }
-        }
         match &spec.make {
             Some(request) if self.made.as_ref().is_none_or(|made| made.request != request.request) => {
                 self.made = Some(requests::make(request, &layout, authorities, Timestamp::now())?);
@@ -231,10 +232,9 @@ impl Session {
         spec: &NodePkiSpec,
         generation: i64,
         authorities: &Authorities,
-        problem: Option<String>,
+        mut problems: Vec<String>,
     ) -> (NodePkiStatus, bool) {
         let known: Vec<Certificate> = authorities.certificates().cloned().collect();
-        let mut problems: Vec<String> = problem.into_iter().collect();
         let observed = match self.node.observe(&known).await {
             Ok(observed) => observed,
             Err(error) => {

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::atomic;
 use super::error::NodeError;
+use super::key_files;
 use super::layout::{CA_CERT, CA_KEY, Layout};
 use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, PrivateKey};
 
@@ -15,6 +16,7 @@ use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, PrivateK
 /// `ID.crt`, `ID.by.SIGNER.crt` and `ID.key` (0600 in a folder of 0700). The CAs of `pki/ca.crt` are known too.
 #[derive(Clone, Debug)]
 pub struct Authorities {
+    layout: Layout,
     folder: PathBuf,
     certificates: BTreeMap<CaId, Certificate>,
     crosses: BTreeMap<(CaId, CaId), Certificate>,
@@ -26,6 +28,7 @@ impl Authorities {
     #[must_use]
     pub fn open(layout: &Layout) -> Self {
         let mut all = Self {
+            layout: layout.clone(),
             folder: layout.authorities(),
             certificates: BTreeMap::new(),
             crosses: BTreeMap::new(),
@@ -208,12 +211,15 @@ impl Authorities {
         self.keep(&made)
     }
 
-    /// Unlinks a CA's key, certificate and crosses. The blocks are not overwritten: on copy-on-write file systems and flash that
-    /// would promise more than it does.
+    /// Unlinks a CA's key, certificate and crosses, and every copy of the key in back-ups and in kube-controller-manager's signing
+    /// file. The blocks are not overwritten: on copy-on-write file systems and flash that would promise more than it does.
+    ///
+    /// The copies go first: as long as one of them may be left, [`Self::kept`] still names the CA, also after a crash.
     ///
     /// # Errors
-    /// A file cannot be removed.
+    /// [`NodeError::KeyInUse`] when something still signs with the key, and then nothing is removed; a file cannot be read or removed.
     pub fn remove(&mut self, id: &CaId) -> Result<(), NodeError> {
+        key_files::purge(&self.layout, id)?;
         atomic::remove(&self.key_path(id))?;
         atomic::remove(&self.certificate_path(id))?;
         let gone: Vec<_> =
