@@ -36,15 +36,29 @@ pub(super) fn sealing_key(layout: &Layout) -> Result<SealingKey> {
     }
 }
 
-/// Takes in the public certificates of the spec: known for this process, and kept when a target refers to them.
-pub(super) fn know(spec: &NodePkiSpec, authorities: &mut Authorities) -> Result<()> {
+/// Takes in the public certificates of the spec for this process. An entry that cannot be used is named and hides no other.
+pub(super) fn know(spec: &NodePkiSpec, authorities: &mut Authorities) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut read = |pem: &str, ca: &CaId, what: &str| match Certificate::first_from_pem(pem.as_bytes()) {
+        Ok(certificate) if certificate.ca_id() == *ca => Some(certificate),
+        Ok(_) => refused(&mut problems, ca, what, "it is that of another CA"),
+        Err(error) => refused(&mut problems, ca, what, &error.to_string()),
+    };
     for record in &spec.authorities {
-        authorities.know(Certificate::first_from_pem(record.certificate.as_bytes()).map_err(words)?);
+        read(&record.certificate, &record.id, "certificate").into_iter().for_each(|ca| authorities.know(ca));
     }
-    for cross in spec.authorities.iter().flat_map(|record| &record.crosses) {
-        authorities.know_cross(Certificate::first_from_pem(cross.certificate.as_bytes()).map_err(words)?);
+    for record in &spec.authorities {
+        for cross in &record.crosses {
+            let found = read(&cross.certificate, &record.id, "cross-signed certificate");
+            found.into_iter().for_each(|cross| authorities.know_cross(cross));
+        }
     }
-    Ok(())
+    problems
+}
+
+fn refused<T>(problems: &mut Vec<String>, ca: &CaId, what: &str, problem: &str) -> Option<T> {
+    problems.push(format!("the {what} of CA {} in the node's object is not taken in: {problem}", ca.short()));
+    None
 }
 
 /// Destroys the keys of these CAs wherever they lie on the node, and says what stands in the way. `done` are those whose copies were
@@ -64,32 +78,65 @@ pub(super) fn forget(cas: &[CaId], authorities: &mut Authorities, done: &mut BTr
     problems
 }
 
-/// Opens the keys that were sealed to this node and keeps those it lacks, unless they are to be destroyed.
-pub(super) fn take_in(spec: &NodePkiSpec, node: &str, key: &SealingKey, authorities: &mut Authorities) -> Result<()> {
+/// Opens the keys that were sealed to this node and keeps those it lacks, unless they are to be destroyed. A key that cannot be taken in
+/// is named and hides no other.
+pub(super) fn take_in(spec: &NodePkiSpec, node: &str, key: &SealingKey, authorities: &mut Authorities) -> Vec<String> {
+    let mut problems = Vec::new();
     for sealed in spec.sealed_keys.iter().filter(|sealed| sealed.node == node) {
         if authorities.has_key(&sealed.ca) || spec.forget.contains(&sealed.ca) {
             continue;
         }
-        let pem = key.open(&seal_info(node, &sealed.ca), &sealed.sealed).map_err(words)?;
-        let private = PrivateKey::from_pem(&pem).map_err(words)?;
-        let certificate = authorities.certificate(&sealed.ca).map_err(words)?.clone();
-        authorities.keep(&CertificateAuthority::new(certificate, private).map_err(words)?).map_err(words)?;
+        if let Err(problem) = open(sealed, node, key, authorities) {
+            refused::<()>(&mut problems, &sealed.ca, "sealed key", &problem);
+        }
     }
+    problems
+}
+
+fn open(sealed: &SealedKey, node: &str, key: &SealingKey, authorities: &mut Authorities) -> Result<()> {
+    let certificate = authorities.certificate(&sealed.ca).map_err(words)?.clone();
+    let pem = key.open(&seal_info(node, &sealed.ca), &sealed.sealed).map_err(words)?;
+    let private = PrivateKey::from_pem(&pem).map_err(words)?;
+    authorities.keep(&CertificateAuthority::new(certificate, private).map_err(words)?).map_err(words)?;
     Ok(())
 }
 
-/// Seals CA keys to other nodes.
-pub(super) fn seal(requests: &[SealFor], authorities: &Authorities) -> Result<Vec<SealedKey>> {
-    let mut sealed_keys = Vec::new();
-    for request in requests {
-        for ca in request.cas.iter().filter(|ca| authorities.has_key(ca)) {
-            let authority = authorities.authority(ca).map_err(words)?;
-            let info = seal_info(&request.node, ca);
-            let sealed = request.public_key.seal(&info, authority.key().to_pem().as_bytes()).map_err(words)?;
-            sealed_keys.push(SealedKey { ca: ca.clone(), node: request.node.clone(), sealed });
+/// What other nodes get, and what was asked for: sealing twice would give two different ciphertexts of the same key.
+#[derive(Default)]
+pub(super) struct Handout {
+    asked: Vec<SealFor>,
+    /// The keys, sealed.
+    pub(super) keys: Vec<SealedKey>,
+    problems: Vec<String>,
+}
+
+impl Handout {
+    /// Seals CA keys to other nodes when something else is asked for than before, and says what could not be sealed.
+    pub(super) fn answer(&mut self, requests: &[SealFor], authorities: &Authorities) -> Vec<String> {
+        if self.asked != requests {
+            *self = Self { asked: requests.to_vec(), ..Self::default() };
+            for request in requests {
+                for ca in request.cas.iter().filter(|ca| authorities.has_key(ca)) {
+                    match seal(request, ca, authorities) {
+                        Ok(key) => self.keys.push(key),
+                        Err(problem) => self.problems.push(format!(
+                            "the key of CA {} is not sealed to {}: {problem}",
+                            ca.short(),
+                            request.node
+                        )),
+                    }
+                }
+            }
         }
+        self.problems.clone()
     }
-    Ok(sealed_keys)
+}
+
+fn seal(request: &SealFor, ca: &CaId, authorities: &Authorities) -> Result<SealedKey> {
+    let authority = authorities.authority(ca).map_err(words)?;
+    let info = seal_info(&request.node, ca);
+    let sealed = request.public_key.seal(&info, authority.key().to_pem().as_bytes()).map_err(words)?;
+    Ok(SealedKey { ca: ca.clone(), node: request.node.clone(), sealed })
 }
 
 /// Makes the CA asked for and cross-signs old and new with each other. The same request is answered with the same CA, also after a

@@ -48,6 +48,16 @@ impl Root {
     }
 }
 
+/// The key of `authority`, sealed to cp-1 as that of `ca`.
+fn sealed(key: &SealingKey, authority: &CertificateAuthority, ca: CaId) -> SealedKey {
+    let sealed = key.public().seal(&seal_info("cp-1", &ca), authority.key().to_pem().as_bytes()).unwrap();
+    SealedKey { ca, node: "cp-1".into(), sealed }
+}
+
+fn public(authority: &CertificateAuthority) -> AuthorityRecord {
+    record(authority, &[], now()).unwrap()
+}
+
 #[test]
 fn a_key_is_forgotten_once_the_node_no_longer_signs_with_it() {
     let root = Root::new();
@@ -81,12 +91,53 @@ fn a_key_to_be_destroyed_is_not_taken_in_again() {
     let other = authority();
     let id = other.certificate().ca_id();
     authorities.know(other.certificate().clone());
-    let sealed = key.public().seal(&seal_info("cp-1", &id), other.key().to_pem().as_bytes()).unwrap();
-    let sealed_keys = vec![SealedKey { ca: id.clone(), node: "cp-1".into(), sealed }];
+    let sealed_keys = vec![sealed(&key, &other, id.clone())];
     let mut spec = NodePkiSpec { sealed_keys, forget: vec![id.clone()], ..NodePkiSpec::default() };
-    take_in(&spec, "cp-1", &key, &mut authorities).unwrap();
+    assert_eq!(take_in(&spec, "cp-1", &key, &mut authorities), Vec::<String>::new());
     assert!(!authorities.has_key(&id));
     spec.forget.clear();
-    take_in(&spec, "cp-1", &key, &mut authorities).unwrap();
+    assert_eq!(take_in(&spec, "cp-1", &key, &mut authorities), Vec::<String>::new());
     assert!(authorities.has_key(&id));
+}
+
+#[test]
+fn a_bad_entry_is_named_and_hides_no_other() {
+    let root = Root::new();
+    let (key, mut authorities) = (SealingKey::generate().unwrap(), root.open());
+    let (good, unknown, lied_about) = (authority(), authority(), authority());
+    let id = |authority: &CertificateAuthority| authority.certificate().ca_id();
+    let garbage = AuthorityRecord { certificate: "garbage".into(), ..public(&unknown) };
+    let exchanged = AuthorityRecord { id: id(&lied_about), ..public(&authority()) };
+    let spec = NodePkiSpec {
+        authorities: vec![garbage, exchanged, public(&good)],
+        sealed_keys: vec![
+            sealed(&key, &unknown, id(&unknown)),
+            sealed(&SealingKey::generate().unwrap(), &good, id(&good)),
+            sealed(&key, &good, id(&good)),
+        ],
+        ..NodePkiSpec::default()
+    };
+    let known = know(&spec, &mut authorities);
+    assert_eq!(known.len(), 2, "{known:?}");
+    assert!(known[0].contains(id(&unknown).short()) && known[1].contains("another CA"), "{known:?}");
+    let taken = take_in(&spec, "cp-1", &key, &mut authorities);
+    assert_eq!(taken.len(), 2, "{taken:?}");
+    assert!(authorities.has_key(&id(&good)) && !authorities.has_key(&id(&unknown)));
+    assert!(taken.iter().chain(&known).all(|problem| !problem.contains("PRIVATE")));
+}
+
+#[test]
+fn keys_are_sealed_once_and_one_broken_receiver_hides_no_other() {
+    let root = Root::new();
+    let (authorities, key) = (root.open(), SealingKey::generate().unwrap());
+    let broken = serde_json::from_value(serde_json::json!("AAAA")).unwrap();
+    let ask = |node: &str, public_key| SealFor { node: node.into(), public_key, cas: vec![root.id()] };
+    let asked = [ask("cp-2", broken), ask("cp-3", key.public())];
+    let mut handout = Handout::default();
+    let problems = handout.answer(&asked, &authorities);
+    assert!(problems.len() == 1 && problems[0].contains("cp-2"), "{problems:?}");
+    let first = handout.keys.clone();
+    assert_eq!((first.len(), first[0].node.as_str()), (1, "cp-3"));
+    assert_eq!(handout.answer(&asked, &authorities), problems, "said as long as it is so");
+    assert_eq!(handout.keys, first);
 }
