@@ -79,14 +79,25 @@ pub(super) fn forget(cas: &[CaId], authorities: &mut Authorities, done: &mut BTr
 }
 
 /// Opens the keys that were sealed to this node and keeps those it lacks, unless they are to be destroyed. A key that cannot be taken in
-/// is named and hides no other.
-pub(super) fn take_in(spec: &NodePkiSpec, node: &str, key: &SealingKey, authorities: &mut Authorities) -> Vec<String> {
+/// is named and hides no other. Without the manifest of a kube-apiserver none is: a Node's label alone makes no control-plane node.
+pub(super) fn take_in(
+    spec: &NodePkiSpec,
+    node: &str,
+    key: &SealingKey,
+    layout: &Layout,
+    authorities: &mut Authorities,
+) -> Vec<String> {
     let mut problems = Vec::new();
     for sealed in spec.sealed_keys.iter().filter(|sealed| sealed.node == node) {
         if authorities.has_key(&sealed.ca) || spec.forget.contains(&sealed.ca) {
             continue;
         }
-        if let Err(problem) = open(sealed, node, key, authorities) {
+        let taken = if layout.is_control_plane() {
+            open(sealed, node, key, authorities)
+        } else {
+            Err("this node runs no kube-apiserver; take the control-plane label off it".to_owned())
+        };
+        if let Err(problem) = taken {
             refused::<()>(&mut problems, &sealed.ca, "sealed key", &problem);
         }
     }

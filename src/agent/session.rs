@@ -161,7 +161,7 @@ impl Session {
         if layout.is_control_plane() && !spec.authorities.is_empty() {
             problems.extend(authorities.import_stock(&layout).err().map(|error| in_full(&error)));
         }
-        problems.extend(requests::take_in(spec, &self.name, &self.sealing, authorities));
+        problems.extend(requests::take_in(spec, &self.name, &self.sealing, &layout, authorities));
         match &spec.make {
             Some(request) if self.made.as_ref().is_none_or(|made| made.request != request.request) => {
                 match requests::make(request, &layout, authorities, Timestamp::now()) {

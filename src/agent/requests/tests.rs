@@ -93,10 +93,10 @@ fn a_key_to_be_destroyed_is_not_taken_in_again() {
     authorities.know(other.certificate().clone());
     let sealed_keys = vec![sealed(&key, &other, id.clone())];
     let mut spec = NodePkiSpec { sealed_keys, forget: vec![id.clone()], ..NodePkiSpec::default() };
-    assert_eq!(take_in(&spec, "cp-1", &key, &mut authorities), Vec::<String>::new());
+    assert_eq!(take_in(&spec, "cp-1", &key, &root.layout, &mut authorities), Vec::<String>::new());
     assert!(!authorities.has_key(&id));
     spec.forget.clear();
-    assert_eq!(take_in(&spec, "cp-1", &key, &mut authorities), Vec::<String>::new());
+    assert_eq!(take_in(&spec, "cp-1", &key, &root.layout, &mut authorities), Vec::<String>::new());
     assert!(authorities.has_key(&id));
 }
 
@@ -120,7 +120,7 @@ fn a_bad_entry_is_named_and_hides_no_other() {
     let known = know(&spec, &mut authorities);
     assert_eq!(known.len(), 2, "{known:?}");
     assert!(known[0].contains(id(&unknown).short()) && known[1].contains("another CA"), "{known:?}");
-    let taken = take_in(&spec, "cp-1", &key, &mut authorities);
+    let taken = take_in(&spec, "cp-1", &key, &root.layout, &mut authorities);
     assert_eq!(taken.len(), 2, "{taken:?}");
     assert!(authorities.has_key(&id(&good)) && !authorities.has_key(&id(&unknown)));
     assert!(taken.iter().chain(&known).all(|problem| !problem.contains("PRIVATE")));
@@ -140,4 +140,19 @@ fn keys_are_sealed_once_and_one_broken_receiver_hides_no_other() {
     assert_eq!((first.len(), first[0].node.as_str()), (1, "cp-3"));
     assert_eq!(handout.answer(&asked, &authorities), problems, "said as long as it is so");
     assert_eq!(handout.keys, first);
+}
+
+#[test]
+fn a_worker_takes_no_ca_key_in_whatever_its_label_says() {
+    let root = Root::new();
+    let (key, other) = (SealingKey::generate().unwrap(), authority());
+    let id = other.certificate().ca_id();
+    let sealed_keys = vec![sealed(&key, &other, id.clone())];
+    let spec = NodePkiSpec { authorities: vec![public(&other)], sealed_keys, ..NodePkiSpec::default() };
+    fs::remove_file(root.folder.path().join("etc/kubernetes/manifests/kube-apiserver.yaml")).unwrap();
+    let mut authorities = root.open();
+    know(&spec, &mut authorities);
+    let problems = take_in(&spec, "cp-1", &key, &root.layout, &mut authorities);
+    assert!(problems.len() == 1 && problems[0].contains("no kube-apiserver"), "{problems:?}");
+    assert!(!authorities.has_key(&id));
 }
