@@ -1,6 +1,7 @@
 //! Requests of the driver besides the target: make a CA, seal keys, take sealed keys in, forget keys.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -151,26 +152,21 @@ fn seal(request: &SealFor, ca: &CaId, authorities: &Authorities) -> Result<Seale
 }
 
 /// Makes the CA asked for and cross-signs old and new with each other. The same request is answered with the same CA, also after a
-/// crash between the making and the report: the request's name is written beside the key.
+/// crash between the making and the report: the request's name is noted beside the key.
 pub(super) fn make(
     request: &MakeAuthority,
     layout: &Layout,
     authorities: &mut Authorities,
     now: Timestamp,
 ) -> Result<Made> {
-    let old = authorities.certificate(&request.like).map_err(words)?.clone();
     let note = layout.authorities().join(format!("made-{}", safe(&request.request)));
-    let found = std::fs::read_to_string(&note).ok();
-    let made = authorities.kept().into_iter().find(|ca| found.as_deref() == Some(ca.as_str()));
-    let id = match made {
+    let noted = std::fs::read_to_string(&note).ok().and_then(|text| text.parse::<CaId>().ok());
+    let id = match noted.clone().filter(|ca| authorities.kept().contains(ca)) {
         Some(id) => id,
         None => {
-            let algorithm = request.algorithm.as_deref().map(str::parse::<KeyAlgorithm>).transpose().map_err(words)?;
-            let as_old = old.not_after().duration_since(old.not_before());
-            let validity = request.validity_seconds.map_or(as_old, SignedDuration::from_secs);
-            let id = authorities.generate_like(&request.like, algorithm, validity, now).map_err(words)?;
-            files::replace(&note, id.as_str().as_bytes(), files::SECRET).map_err(words)?;
-            id
+            // What a crash left of it: half of a CA is nobody's.
+            noted.map_or(Ok(()), |ca| authorities.remove(&ca)).map_err(words)?;
+            keep_new(request, &note, authorities, now)?
         }
     };
     // Every older CA whose key is still here vouches too: processes started before the last rotation may trust only that.
@@ -184,6 +180,20 @@ pub(super) fn make(
         authority: record(&new, &others, now)?,
         old: record(&like, &[new], now)?,
     })
+}
+
+/// The note comes before the key, so that no key is ever there of which nobody knows.
+fn keep_new(request: &MakeAuthority, note: &Path, authorities: &mut Authorities, now: Timestamp) -> Result<CaId> {
+    let old = authorities.certificate(&request.like).map_err(words)?;
+    let algorithm = request.algorithm.as_deref().map(str::parse::<KeyAlgorithm>).transpose().map_err(words)?;
+    let as_old = old.not_after().duration_since(old.not_before());
+    let validity = request.validity_seconds.map_or(as_old, SignedDuration::from_secs);
+    let new = CertificateAuthority::generate_like(old, algorithm, validity, now).map_err(words)?;
+    if let Some(folder) = note.parent() {
+        files::private_folder(folder).map_err(words)?;
+    }
+    files::replace(note, new.certificate().ca_id().as_str().as_bytes(), files::SECRET).map_err(words)?;
+    authorities.keep(&new).map_err(words)
 }
 
 /// The public side of a CA, vouched for by others.

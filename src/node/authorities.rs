@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use jiff::{SignedDuration, Timestamp};
-
 use super::atomic;
 use super::error::NodeError;
 use super::key_files;
 use super::layout::{CA_CERT, CA_KEY, Layout};
-use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, PrivateKey};
+use crate::pki::{CaId, Certificate, CertificateAuthority, PrivateKey};
 
 /// CA certificates, cross-signed CA certificates and, on control-plane nodes, CA keys, kept in `/var/lib/certctl/authorities`:
 /// `ID.crt`, `ID.by.SIGNER.crt` and `ID.key` (0600 in a folder of 0700). The CAs of `pki/ca.crt` are known too.
@@ -192,23 +190,6 @@ impl Authorities {
         let certificate = self.certificate(&id)?.clone();
         let authority = CertificateAuthority::new(certificate, key).map_err(NodeError::pki(CA_KEY))?;
         self.keep(&authority).map(Some)
-    }
-
-    /// Makes a new CA like `old` and keeps it.
-    ///
-    /// # Errors
-    /// The old CA is not known, the key cannot be made, or a file cannot be written.
-    pub fn generate_like(
-        &mut self,
-        old: &CaId,
-        algorithm: Option<KeyAlgorithm>,
-        validity: SignedDuration,
-        now: Timestamp,
-    ) -> Result<CaId, NodeError> {
-        let old = self.certificate(old)?;
-        let made = CertificateAuthority::generate_like(old, algorithm, validity, now)
-            .map_err(NodeError::issue("a new certificate authority"))?;
-        self.keep(&made)
     }
 
     /// Unlinks a CA's key, certificate and crosses, and every copy of the key in back-ups and in kube-controller-manager's signing

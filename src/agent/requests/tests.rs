@@ -156,3 +156,38 @@ fn a_worker_takes_no_ca_key_in_whatever_its_label_says() {
     assert!(problems.len() == 1 && problems[0].contains("no kube-apiserver"), "{problems:?}");
     assert!(!authorities.has_key(&id));
 }
+
+fn request(root: &Root) -> MakeAuthority {
+    MakeAuthority { request: "ca-2-after-x".into(), like: root.id(), algorithm: None, validity_seconds: None }
+}
+
+fn keys(root: &Root) -> usize {
+    let files = fs::read_dir(root.layout.authorities()).unwrap().flatten();
+    files.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "key")).count()
+}
+
+#[test]
+fn the_same_request_is_answered_with_the_same_ca_and_another_makes_another() {
+    let root = Root::new();
+    let first = make(&request(&root), &root.layout, &mut root.open(), now()).unwrap();
+    assert_eq!(make(&request(&root), &root.layout, &mut root.open(), now()).unwrap().authority.id, first.authority.id);
+    let other = MakeAuthority { request: "ca-3-after-x".into(), ..request(&root) };
+    assert_ne!(make(&other, &root.layout, &mut root.open(), now()).unwrap().authority.id, first.authority.id);
+}
+
+/// A crash is played by a folder in the place of the file that would be written next.
+#[test]
+fn no_crash_leaves_a_key_that_nobody_knows_of() {
+    let root = Root::new();
+    let blocked = root.layout.authorities().join("made-ca-2-after-x");
+    fs::create_dir(&blocked).unwrap();
+    make(&request(&root), &root.layout, &mut root.open(), now()).unwrap_err();
+    assert_eq!(keys(&root), 1, "without a note no key is kept");
+    fs::remove_dir(&blocked).unwrap();
+    let made = make(&request(&root), &root.layout, &mut root.open(), now()).unwrap().authority.id;
+    // Cut off between the key and the certificate.
+    fs::remove_file(root.layout.authorities().join(format!("{made}.crt"))).unwrap();
+    let again = make(&request(&root), &root.layout, &mut root.open(), now()).unwrap().authority.id;
+    assert_ne!(again, made);
+    assert_eq!(keys(&root), 2, "half of a CA is removed before another is made");
+}
