@@ -9,6 +9,7 @@ mod error;
 #[cfg(test)]
 mod fixture;
 mod journal;
+mod key_files;
 pub mod layout;
 mod loaded;
 pub mod manifest;
