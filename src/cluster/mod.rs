@@ -10,10 +10,12 @@ mod lease;
 mod live;
 pub mod nodes;
 mod pki_objects;
+#[cfg(test)]
+pub(crate) mod played;
 pub mod trust;
 
 pub use client::{Access, Cluster};
 pub use error::ClusterError;
 pub use install::{InstallOptions, manifests};
-pub use lease::{DriverLease, leader_node, release_leader};
+pub use lease::{DriverLease, Holder, leader_node, release_leader};
 pub use live::Live;

@@ -96,7 +96,10 @@ impl Driver {
         self.finished = !self.record.rotating();
         loop {
             if self.lease.lost() {
-                return Err(Error::new(ErrorKind::Failed, "another certctl took the driver's Lease over"));
+                let lost =
+                    "the driver's Lease is lost: it could not be renewed in time, or another certctl took it over";
+                return Err(Error::new(ErrorKind::Failed, lost)
+                    .hint("look with `certctl status`; run the same command again to go on"));
             }
             match self.turn().await {
                 Ok(Turn::End(outcome)) => return Ok(outcome),
