@@ -3,6 +3,7 @@
 
 mod client;
 pub mod csr;
+mod edit;
 mod error;
 mod install;
 mod kubelet;
