@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one module that talks to the API server")]
 
 mod client;
+mod containers;
 pub mod csr;
 mod edit;
 mod error;
@@ -10,6 +11,7 @@ mod kubelet;
 mod lease;
 mod live;
 pub mod nodes;
+mod pages;
 mod pki_objects;
 #[cfg(test)]
 pub(crate) mod played;

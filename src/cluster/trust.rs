@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 use super::client::Cluster;
 use super::edit::{Edit, edit};
 use super::error::ClusterError;
+use super::pages::pages;
 use crate::pki::{CaId, Certificate};
 
 /// The CAs of a PEM text, in order; what cannot be read is left out (it is nobody's trust either).
@@ -64,8 +65,7 @@ impl Cluster {
         let mut found = BTreeMap::new();
         for (resource, pointer) in CA_BUNDLES.map(resource) {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-            let list =
-                api.list(&ListParams::default()).await.map_err(ClusterError::call("list", resource.plural.clone()))?;
+            let list = pages(&api, &resource.plural, |object| vec![object]).await?;
             for object in list {
                 let name =
                     format!("{}/{}", resource.kind.to_lowercase(), object.metadata.name.as_deref().unwrap_or_default());
@@ -87,8 +87,7 @@ impl Cluster {
     pub async fn write_ca_bundles(&self, cas: &[CaId], wanted: &[Certificate]) -> Result<(), ClusterError> {
         for (resource, pointer) in CA_BUNDLES.map(resource) {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-            let list =
-                api.list(&ListParams::default()).await.map_err(ClusterError::call("list", resource.plural.clone()))?;
+            let list = pages(&api, &resource.plural, |object| vec![object]).await?;
             let edits = |data: &Value| bundle_edits(data, pointer, cas, wanted);
             for object in list.into_iter().filter(|object| !edits(&object.data).is_empty()) {
                 let name = object.metadata.name.unwrap_or_default();
