@@ -162,8 +162,7 @@ impl Driver {
         let ping = serde_json::json!({ "ping": self.knowledge.ping });
         let names: Vec<String> =
             self.live.node_pkis.state().iter().filter_map(|object| object.metadata.name.clone()).collect();
-        let pings = names.iter().map(|name| self.cluster.patch_node_spec(name, ping.clone()));
-        futures::future::try_join_all(pings).await?;
+        self.cluster.patch_node_specs(names.into_iter().map(|name| (name, ping.clone()))).await?;
         let look = || inventory(&self.live, &self.record, &self.knowledge);
         let all_there = async {
             while !look().counted(&self.goal).all(|(_, node)| node.responding) {
