@@ -208,6 +208,11 @@ impl From<ClusterError> for Error {
                 Self::failed(error.to_string()).hint("run `certctl install` first")
             }
             ClusterError::Call { code: Some(422), .. } => Self::refused(error.to_string()),
+            ClusterError::Several { failed, of } => {
+                let several = Self::failed(format!("{} of {of} calls of the API server failed", failed.len()));
+                let several = failed.iter().fold(several, |several, one| several.caused_by(one.to_string()));
+                Self { passing: error.is_passing(), ..several }
+            }
             _ => Self { passing: error.is_passing(), ..Self::failed(error.to_string()) },
         }
     }

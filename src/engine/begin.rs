@@ -11,7 +11,7 @@ use super::driver::{Driver, Settings};
 use super::observe::{Knowledge, health, inventory};
 use super::record::Record;
 use crate::api::{AuthorityRecord, ClusterPkiSpec, RotationIntent};
-use crate::cluster::{Access, Cluster, DriverLease, Live, trust};
+use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, trust};
 use crate::error::Error;
 use crate::pki::{CaId, Certificate};
 use crate::plan::Event;
@@ -50,10 +50,10 @@ pub struct Start<'a> {
     pub access: &'a Access,
     /// What is wanted.
     pub request: Request,
-    /// `user@host:pid`.
-    pub holder: &'a str,
-    /// Whether the process in a holder's name is known to be gone.
-    pub dead: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Who drives.
+    pub holder: &'a Holder,
+    /// Whether a holder's process is known to be gone.
+    pub dead: &'a (dyn Fn(&Holder) -> bool + Sync),
     /// Nodes left out.
     pub waive: &'a [String],
 }
@@ -66,9 +66,11 @@ impl Begin {
     pub async fn new(start: &Start<'_>, settings: Settings, events: UnboundedSender<Event>) -> Result<Self, Error> {
         let cluster = Cluster::connect(start.access).await?;
         cluster.version().await?;
+        refuse_other_version(&cluster, &read_record(&cluster).await?, start.request).await?;
+        let lease = DriverLease::acquire(&cluster, start.holder, start.dead).await?;
+        // Only now, and asked again: whoever held the Lease until a moment ago may have brought a rotation to its end.
         let mut record = read_record(&cluster).await?;
         refuse_other_version(&cluster, &record, start.request).await?;
-        let lease = DriverLease::acquire(&cluster, start.holder, start.dead).await?;
         let live = Live::start(&cluster).await?;
         let resumed = record.rotating();
         intend(&mut record, start, &live)?;
@@ -160,8 +162,7 @@ impl Driver {
         let ping = serde_json::json!({ "ping": self.knowledge.ping });
         let names: Vec<String> =
             self.live.node_pkis.state().iter().filter_map(|object| object.metadata.name.clone()).collect();
-        let pings = names.iter().map(|name| self.cluster.patch_node_spec(name, ping.clone()));
-        futures::future::try_join_all(pings).await?;
+        self.cluster.patch_node_specs(names.into_iter().map(|name| (name, ping.clone()))).await?;
         let look = || inventory(&self.live, &self.record, &self.knowledge);
         let all_there = async {
             while !look().counted(&self.goal).all(|(_, node)| node.responding) {
@@ -266,7 +267,7 @@ fn intent(from: CaId, to: Option<CaId>, rollback: bool, start: &Start<'_>) -> Ro
         from,
         to,
         rollback,
-        started_by: start.holder.to_owned(),
+        started_by: start.holder.name.clone(),
         started_at: Timestamp::now().to_string(),
         trusted_at: None,
     }

@@ -96,7 +96,10 @@ impl Driver {
         self.finished = !self.record.rotating();
         loop {
             if self.lease.lost() {
-                return Err(Error::new(ErrorKind::Failed, "another certctl took the driver's Lease over"));
+                let lost =
+                    "the driver's Lease is lost: it could not be renewed in time, or another certctl took it over";
+                return Err(Error::new(ErrorKind::Failed, lost)
+                    .hint("look with `certctl status`; run the same command again to go on"));
             }
             match self.turn().await {
                 Ok(Turn::End(outcome)) => return Ok(outcome),
@@ -358,13 +361,12 @@ impl Driver {
             finished: self.finished,
         };
         let changed: Vec<(String, NodePkiSpec)> = changed_specs(&common, &self.live, look);
-        let cluster = &self.cluster;
-        let writes = changed.iter().map(|(node, spec)| async move {
-            let value =
-                serde_json::to_value(spec).map_err(|error| Error::failed(format!("nodepki/{node}: {error}")))?;
-            cluster.patch_node_spec(node, value).await.map_err(Error::from)
-        });
-        futures::future::try_join_all(writes).await?;
+        let to_json = |(node, spec): (String, NodePkiSpec)| match serde_json::to_value(spec) {
+            Ok(value) => Ok((node, value)),
+            Err(error) => Err(Error::failed(format!("nodepki/{node}: {error}"))),
+        };
+        let specs = changed.into_iter().map(to_json).collect::<Result<Vec<_>, Error>>()?;
+        self.cluster.patch_node_specs(specs).await?;
         Ok(())
     }
 }
