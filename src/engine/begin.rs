@@ -69,7 +69,7 @@ impl Begin {
         let mut record = read_record(&cluster).await?;
         refuse_other_version(&cluster, &record, start.request).await?;
         let lease = DriverLease::acquire(&cluster, start.holder, start.dead).await?;
-        let live = Live::start(&cluster).await?;
+        let live = Live::start_driving(&cluster).await?;
         let resumed = record.rotating();
         intend(&mut record, start, &live)?;
         let ping = Timestamp::now().to_string();
