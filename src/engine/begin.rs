@@ -15,7 +15,7 @@ use crate::cluster::{Access, Cluster, DriverLease, Live, trust};
 use crate::error::Error;
 use crate::pki::Certificate;
 use crate::plan::Event;
-use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, preflight};
+use crate::rotation::{Goal, Inventory, Phase, Preflight, preflight};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -126,11 +126,8 @@ impl Driver {
             version: env!("CARGO_PKG_VERSION"),
             now: Timestamp::now().as_second(),
         });
-        if let Some(problem) = caller::blocker(&self.cluster) {
-            let remedy =
-                "use a kubeconfig of another admin, for example /etc/kubernetes/admin.conf of a control-plane node"
-                    .into();
-            blockers.push(Blocker { object: "kubeconfig".into(), problem, remedy });
+        if start.request != Request::Finalize {
+            blockers.extend(caller::blocker(&self.cluster, &self.record));
         }
         // A rotation under way may have nodes that are down: the planner names them and waits.
         if !resumed && !blockers.is_empty() {

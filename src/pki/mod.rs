@@ -27,7 +27,7 @@ pub use chain::{ChainError, Usage, verify};
 pub use csr::{CertificateRequest, certificate_request, signing_request_like};
 pub use error::PkiError;
 pub use key_algorithm::KeyAlgorithm;
-pub use kubeconfig::Kubeconfig;
+pub use kubeconfig::{Choice, Kubeconfig};
 pub use private_key::PrivateKey;
 pub use seal::{Sealed, SealingKey, SealingPublicKey};
 pub use specimen::Material;
