@@ -192,7 +192,7 @@ fn another_context_than_the_current_one_is_renewed_and_all_else_stays_as_it_is()
 #[test]
 fn of_a_list_the_first_file_that_has_an_entry_counts() {
     let first = "users:\n- name: bob\n  user:\n    token: first\n";
-    let last = THREE.replace("current-context: other", "current-context: day").replace("012", "last");
+    let last = THREE.replace("current-context: other", "current-context: day").replace("\"012\"", "last");
     let mut conf = Kubeconfig::merged(&[first, THREE, &last], &Choice::default()).unwrap();
     assert_eq!((conf.context_name(), conf.user_file(), conf.cluster_file()), ("other", Some(0), 1));
     let admin = Admin::new();

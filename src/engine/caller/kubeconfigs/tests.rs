@@ -210,17 +210,18 @@ fn trust_of_others_stays_and_where_the_clusters_ca_is_not_trusted_nothing_is_add
         files.write(&world.record).unwrap();
         (world.read("config") == before, world.open(&["config"]).trusted().unwrap())
     };
-    let [one, two] = world.ids();
+    let ids = world.ids();
+    let (one, two) = ids.split_at(1);
     let pem =
         |cas: &[&CertificateAuthority]| base64(&cas.iter().map(|ca| ca.certificate().to_pem()).collect::<String>());
     let with = |data: String| format!("{{certificate-authority-data: {data}, server: 'https://a:6443'}}");
-    let (_, mixed) = trust(&with(pem(&[&world.stranger, &world.one])), &[two.clone(), one.clone()]);
+    let (_, mixed) = trust(&with(pem(&[&world.stranger, &world.one])), &[two, one].concat());
     let all = [&world.two, &world.one, &world.stranger].map(|ca| ca.certificate().clone());
     assert_eq!(mixed, all);
-    assert!(trust(&with(pem(&[&world.stranger])), &[two.clone()]).0, "a proxy with a CA of its own");
-    assert!(trust("{server: 'https://a:6443', insecure-skip-tls-verify: true}", &[two.clone()]).0);
-    assert!(trust(CA_FILE, &[one.clone()]).0, "the file holds what is wanted already");
-    let (same, narrowed) = trust(CA_FILE, &[two]);
+    assert!(trust(&with(pem(&[&world.stranger])), two).0, "a proxy with a CA of its own");
+    assert!(trust("{server: 'https://a:6443', insecure-skip-tls-verify: true}", two).0);
+    assert!(trust(CA_FILE, one).0, "the file holds what is wanted already");
+    let (same, narrowed) = trust(CA_FILE, two);
     assert_eq!((same, narrowed), (false, vec![world.two.certificate().clone()]));
 }
 
