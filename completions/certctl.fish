@@ -204,6 +204,7 @@ plain\t'Lines'
 json\t'One JSON object a line, on stdout'
 none\t'Nothing'"
 complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -s y -l yes -d 'Do not ask'
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l discard-record -d 'Take the record of the CAs out too while it is still needed: a rotation is under way, or older CAs are not finalized'
 complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -s h -l help -d 'Print help'
 complete -c certctl -n "__fish_certctl_using_subcommand agent" -l root -d 'Where the node\'s root file system is mounted' -r -F

@@ -4,10 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use certctl::pki::{CaId, Material};
-use certctl::plan::{ClusterOp, Component, Conf, ConfState, Leaf, LeafState, NodeState, Op, ProcessState, node_ops};
+use certctl::plan::{
+    ClusterOp, Component, Conf, ConfState, EndpointState, Leaf, LeafState, NodeState, Op, ProcessState, node_ops,
+};
 use certctl::rotation::matrix::{Matrix, model};
 use certctl::rotation::simulate::{apply_op, settle, take, whole_plan};
-use certctl::rotation::{ClusterView, Goal, Inventory, Next, NodeView, Phase, Step, describe, next, phase_of, target};
+use certctl::rotation::{
+    ClusterView, Goal, Inventory, Next, NodeView, Phase, Step, describe, missing, next, phase_of, target,
+};
 
 fn ca(name: &str) -> CaId {
     CaId::planned(name)
@@ -42,14 +46,24 @@ fn node(control_plane: bool, old: &CaId) -> NodeView {
     NodeView { state, responding: true, ready: true, ..NodeView::default() }
 }
 
+/// A kubelet with `serverTLSBootstrap`: it serves a certificate of the cluster CA.
+fn with_serving(mut node: NodeView, issuer: &CaId) -> NodeView {
+    let leaf = LeafState { issuer: Some(issuer.clone()), vouched_by: Vec::new(), not_after: 1 };
+    node.state.disk.kubelet_serving = Some(leaf.clone());
+    node.state.loaded.kubelet.as_mut().unwrap().serving = Some(leaf);
+    node
+}
+
 fn cluster(control_planes: usize, workers: usize) -> (Inventory, Goal) {
     let old = ca("old");
     let mut nodes = BTreeMap::new();
+    // Mixed on purpose: every second node has a serving certificate from the cluster, the others a self-signed one.
+    let kubelet = |view: NodeView, number: usize| if number % 2 == 1 { with_serving(view, &old) } else { view };
     for number in 1..=control_planes {
-        nodes.insert(format!("cp-{number}"), node(true, &old));
+        nodes.insert(format!("cp-{number}"), kubelet(node(true, &old), number));
     }
     for number in 1..=workers {
-        nodes.insert(format!("w-{number}"), node(false, &old));
+        nodes.insert(format!("w-{number}"), kubelet(node(false, &old), number));
     }
     let view = ClusterView {
         root_ca: BTreeMap::from([("default".into(), vec![old.clone()]), ("kube-system".into(), vec![old.clone()])]),
@@ -167,12 +181,24 @@ fn a_whole_rotation_ends_in_the_stock_layout_with_the_restarts_that_are_promised
     for (name, node) in &world.nodes {
         assert_eq!(node.state.disk.ca_bundle, std::slice::from_ref(&new), "{name}");
         assert!(!node.state.disk.own_signer && node.state.disk.signer_file.is_none(), "{name}");
+        assert_eq!(serving_of(node), serves(name).then(|| (new.clone(), vec![ca("old")])), "{name}");
     }
     let versions = BTreeMap::from([(ca("old"), 1), (new, 2)]);
     assert_eq!(
         describe(&world, &goal, &versions).message,
         "Control plane has CA bundle [2], certs from CA 2, CA 2 is CSR signer. Data plane has CA bundle [2], CA 2 was CSR signer at last restart."
     );
+}
+
+fn serves(name: &str) -> bool {
+    !name.ends_with('2') && !name.ends_with('4')
+}
+
+/// Signer and chain of the serving certificate that a kubelet has loaded.
+fn serving_of(node: &NodeView) -> Option<(CaId, Vec<CaId>)> {
+    let serving = node.state.loaded.kubelet.as_ref()?.serving.clone()?;
+    assert_eq!(node.state.disk.kubelet_serving.as_ref(), Some(&serving));
+    Some((serving.issuer?, serving.vouched_by))
 }
 
 #[test]
@@ -218,6 +244,8 @@ fn a_rollback_from_any_operation_before_the_drop_returns_to_the_old_ca() {
         for (name, node) in &world.nodes {
             assert_eq!(node.state.disk.ca_bundle, [ca("old")], "{name} after {stop} operations");
             assert_eq!(node.state.disk.kubelet_client, Some(ca("old")), "{name} after {stop} operations");
+            let serving = serves(name).then(|| (ca("old"), Vec::new()));
+            assert_eq!(serving_of(node), serving, "{name} after {stop} operations");
         }
         if !stopped {
             assert!(stop > 20, "the sweep stopped at {stop} operations already");
@@ -334,6 +362,73 @@ fn an_edge_that_is_broken_already_is_named_and_does_not_stop_a_step_that_leaves_
     let ops = vec![Op::ReissueLeaf { leaf: Leaf::Apiserver, issuer: ca("new"), vouched_by: vec![ca("old")] }];
     let steps = [Step::Node { node: "cp-1".into(), target: Box::new(wanted), ops }];
     assert_eq!(matrix.check(&world, &goal, &steps), Vec::new());
+}
+
+#[test]
+fn the_drop_waits_until_every_kubelet_shows_a_serving_certificate_of_the_new_ca() {
+    let (mut world, mut goal) = cluster(1, 1);
+    goal.pause_before = Some(Phase::DROP);
+    assert!(!run(&mut world, &mut goal, usize::MAX));
+    assert_eq!(phase_of(&world, &goal), Phase::DPReissued);
+    let waits = |world: &Inventory| missing(Phase::DPReissued, world, &goal).join("; ");
+    let with = |change: &dyn Fn(&mut NodeView)| {
+        let mut world = world.clone();
+        change(world.nodes.get_mut("w-1").unwrap());
+        waits(&world)
+    };
+    let not_shown = "node/w-1: the kubelet does not serve a certificate of the new CA";
+    let seen = |issuer: Option<&str>, serial: &str| EndpointState {
+        issuer: issuer.map(ca),
+        serial: serial.to_owned(),
+        ..EndpointState::default()
+    };
+    assert_eq!(with(&|node| node.kubelet = seen(Some("old"), "1")), not_shown);
+    assert_eq!(with(&|node| node.kubelet = seen(None, "")), not_shown, "nobody has seen it");
+    assert_eq!(with(&|node| node.kubelet = seen(None, "1")), "", "it serves another file, of another CA");
+    let dropped = |node: &mut NodeView| {
+        node.state.disk.ca_bundle = vec![ca("new")];
+        node.kubelet = seen(None, "");
+    };
+    assert_eq!(with(&dropped), "", "a node that is away after the drop takes nothing back");
+    let held = with(&|node| node.state.disk.kubelet_serving.as_mut().unwrap().issuer = Some(ca("old")));
+    assert_eq!(held, "node/w-1: the kubelet's serving certificate is not from the new CA");
+}
+
+#[test]
+fn a_kubelet_that_renews_its_serving_certificate_early_is_not_asked_to_go_back() {
+    let (mut world, mut goal) = cluster(1, 1);
+    goal.pause_before = Some(Phase::DPReissued);
+    assert!(!run(&mut world, &mut goal, usize::MAX));
+    let node = with_serving(world.nodes["w-1"].clone(), &ca("new"));
+    let wanted = target(Phase::SignerSwitched, &node, &world, &goal).unwrap();
+    assert_eq!(node_ops(&node.state, &wanted), []);
+}
+
+#[test]
+fn a_serving_certificate_of_a_kubelet_needs_an_api_server_that_trusts_it_and_the_chain_for_those_that_read_the_ca_once()
+{
+    let (mut world, mut goal) = cluster(1, 1);
+    goal.to = Some(ca("new"));
+    world.recorded.insert(ca("new"));
+    let materials = materials();
+    let matrix = Matrix::new(&materials, now());
+    let broken = |world: &Inventory, vouched_by: Vec<CaId>| {
+        let wanted = target(Phase::DPReissued, &world.nodes["w-1"], world, &goal).unwrap();
+        let ops = vec![Op::ReissueKubeletServing { issuer: ca("new"), vouched_by }, Op::RestartKubelet];
+        let steps = [Step::Node { node: "w-1".into(), target: Box::new(wanted), ops }];
+        let violations = matrix.check(world, &goal, &steps);
+        assert!(violations.iter().all(|v| v.presenter == "the kubelet of node/w-1, as a server,"), "{violations:?}");
+        violations.into_iter().map(|violation| violation.verifier).collect::<Vec<String>>().join("; ")
+    };
+    let alone = broken(&world, Vec::new());
+    assert!(
+        alone.contains("kube-apiserver of node/cp-1, of kubelets,") && alone.contains("before the rotation"),
+        "{alone}"
+    );
+    assert_eq!(broken(&world, vec![ca("old")]), "", "the cross-signed certificate leads everybody to the old CA");
+    world.nodes.get_mut("cp-1").unwrap().state.disk.ca_bundle.push(ca("new"));
+    let once = broken(&world, Vec::new());
+    assert!(!once.contains("kube-apiserver") && once.contains("before the rotation"), "{once}");
 }
 
 #[test]

@@ -21,10 +21,12 @@ const SIGNED: Duration = Duration::from_secs(60);
 /// The cluster's part of an operation, for one node.
 pub(super) fn callbacks(cluster: &Cluster, node: &str, layout: &Layout) -> Callbacks {
     let (cluster, node, layout) = (cluster.clone(), node.to_owned(), layout.clone());
+    let kubelet = layout.clone();
     Callbacks {
         component_gone: Box::new(move |component| release(cluster.clone(), component, node.clone()).boxed()),
         component_ready: Box::new(move |component| ready(component).boxed()),
         sign_kubelet_client: Box::new(move |request| sign(layout.clone(), request).boxed()),
+        sign_kubelet_serving: Box::new(move |request| sign_serving(kubelet.clone(), request).boxed()),
     }
 }
 
@@ -57,4 +59,11 @@ async fn sign(layout: Layout, request: String) -> Result<String, BoxError> {
     let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
     let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
     Ok(csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, SIGNED).await?)
+}
+
+/// Asks with the kubelet's own certificate; the driver approves what it has brought about, kube-controller-manager approves none.
+async fn sign_serving(layout: Layout, request: String) -> Result<String, BoxError> {
+    let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
+    let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
+    Ok(csr::sign(&kubelet, &request, csr::KUBELET_SERVING, false, SIGNED).await?)
 }

@@ -195,7 +195,7 @@ impl Session {
                 let problems = observed.problems.join("; ");
                 return Err(format!("`{op}` was done, but the node does not show it: {problems}"));
             }
-            if op.restarts().is_some() {
+            if op.takes_time() {
                 let mut status = self.reported.clone().unwrap_or_default();
                 status.observed_generation = generation;
                 status.doing = Some(ops.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));

@@ -110,6 +110,9 @@ pub struct Probe {
     pub server: ProbeServer,
     /// The CAs whose clients it is expected to accept: as long as it says otherwise it is asked again.
     pub accepts: Vec<CaId>,
+    /// The CA whose certificate it is expected to serve: the same. Absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serves: Option<CaId>,
 }
 
 /// Observed state, written by the node's agent alone.

@@ -15,7 +15,7 @@ use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, trust};
 use crate::error::Error;
 use crate::pki::{CaId, Certificate};
 use crate::plan::Event;
-use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, preflight, waiver_blockers};
+use crate::rotation::{Goal, Inventory, Phase, Preflight, preflight, waiver_blockers};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -71,7 +71,7 @@ impl Begin {
         // Only now, and asked again: whoever held the Lease until a moment ago may have brought a rotation to its end.
         let mut record = read_record(&cluster).await?;
         refuse_other_version(&cluster, &record, start.request).await?;
-        let live = Live::start(&cluster).await?;
+        let live = Live::start_driving(&cluster).await?;
         let resumed = record.rotating();
         intend(&mut record, start, &live)?;
         let ping = Timestamp::now().to_string();
@@ -127,11 +127,8 @@ impl Driver {
             version: env!("CARGO_PKG_VERSION"),
             now: Timestamp::now().as_second(),
         });
-        if let Some(problem) = caller::blocker(&self.cluster) {
-            let remedy =
-                "use a kubeconfig of another admin, for example /etc/kubernetes/admin.conf of a control-plane node"
-                    .into();
-            blockers.push(Blocker { object: "kubeconfig".into(), problem, remedy });
+        if start.request != Request::Finalize {
+            blockers.extend(caller::blocker(&self.cluster, &self.record));
         }
         // A rotation under way may have nodes that are down: the planner names them and waits. Nobody may leave out a node that serves.
         if resumed {

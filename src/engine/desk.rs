@@ -107,8 +107,9 @@ fn probes(
         let view = inventory.nodes.get(worker).filter(|view| !view.state.control_plane)?;
         let target = targets.get(worker).or(view.target.as_ref());
         let accepts = target.map_or(&view.state.disk.ca_bundle, |target| &target.ca_bundle).clone();
+        let serves = target.and_then(|target| Some(target.kubelet_serving.as_ref()?.issuer.clone()));
         let address = format!("{}:{}", nodes::internal_ip(node)?, nodes::kubelet_port(node));
-        Some(Probe { node: worker.to_owned(), address, server: ProbeServer::Kubelet, accepts })
+        Some(Probe { node: worker.to_owned(), address, server: ProbeServer::Kubelet, accepts, serves })
     });
     workers.enumerate().filter(|(index, _)| index % control_plane.len() == turn).map(|(_, probe)| probe).collect()
 }

@@ -75,13 +75,14 @@ pub async fn dry_run(start: &Start<'_>, max_unavailable: impl Fn(usize) -> usize
     goal.max_unavailable = max_unavailable(look.nodes.len());
     let now = Timestamp::now();
     let millis = now.as_millisecond();
-    let blockers = preflight(&Preflight {
+    let mut blockers = preflight(&Preflight {
         inventory: &look,
         goal: &goal,
         health: &health(&live, i64::MIN / 2, i64::MAX / 2),
         version: env!("CARGO_PKG_VERSION"),
         now: millis / 1000,
     });
+    blockers.extend(caller::blocker(&cluster, &record));
     let phases = if blockers.is_empty() { phases(&look, &goal, &record, now)? } else { Vec::new() };
     Ok(PlanReport { ca_version: record.wanted, blockers, phases })
 }

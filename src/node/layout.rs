@@ -13,6 +13,8 @@ pub const CA_CERT: &str = "/etc/kubernetes/pki/ca.crt";
 pub const CA_KEY: &str = "/etc/kubernetes/pki/ca.key";
 /// The kubelet's client certificate: a symlink that the kubelet moves on at each renewal.
 pub const KUBELET_CLIENT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+/// The kubelet's serving certificate with `serverTLSBootstrap`: a symlink as well.
+pub const KUBELET_SERVER: &str = "/var/lib/kubelet/pki/kubelet-server-current.pem";
 /// Where the kubelet looks for static pods.
 pub const MANIFESTS: &str = "/etc/kubernetes/manifests";
 /// Where manifests stand while their pod is out: the same file system, outside the folder that the kubelet watches.

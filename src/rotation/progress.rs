@@ -205,8 +205,25 @@ impl Look<'_> {
             let loaded = node.state.loaded.kubelet.as_ref().and_then(|p| p.conf.as_ref());
             let new = loaded.is_some_and(|c| c.issuer.as_ref() == Some(self.to));
             require(lacks, new, "the kubelet has not loaded a certificate of the new CA");
+            self.kubelet_serves(node, lacks);
             require(lacks, node.ready, "the node is not Ready");
         })
+    }
+
+    /// A kubelet that had a serving certificate from the cluster has one from the new CA, and shows it.
+    ///
+    /// One that shows a certificate of an unknown CA serves another file (`serverTLSBootstrap` was turned off, and the old file is still
+    /// there). One that does not answer takes nothing back once the old CA is out of `ca.crt`: by then this was observed.
+    fn kubelet_serves(&self, node: &NodeView, lacks: &mut Vec<String>) {
+        let Some(serving) = &node.state.disk.kubelet_serving else { return };
+        let new = Some(self.to);
+        require(lacks, serving.issuer.as_ref() == new, "the kubelet's serving certificate is not from the new CA");
+        let (seen, dropped) = (&node.kubelet, !node.state.disk.ca_bundle.contains(self.from));
+        let shown = match &seen.issuer {
+            Some(issuer) => Some(issuer) == new,
+            None => !seen.serial.is_empty() || dropped,
+        };
+        require(lacks, shown, "the kubelet does not serve a certificate of the new CA");
     }
 
     fn cp_untrusted(&self) -> Vec<Missing> {

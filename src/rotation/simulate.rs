@@ -124,6 +124,10 @@ fn settle_node(node: &mut NodeView, cas: &[CaId]) {
     let state: &NodeState = &node.state;
     let trusted = state.disk.ca_bundle.clone();
     node.kubelet = accepting(cas, &trusted);
+    if let Some(serving) = state.loaded.kubelet.as_ref().and_then(|process| process.serving.as_ref()) {
+        node.kubelet.issuer.clone_from(&serving.issuer);
+        node.kubelet.vouched_by.clone_from(&serving.vouched_by);
+    }
     if state.control_plane {
         node.apiserver = accepting(cas, &trusted);
         if let Some(leaf) = state.disk.leaves.get(&Leaf::Apiserver) {
