@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::Serialize;
 
+use super::begin::end_waivers;
 use super::driver::{Driver, Outcome};
 use super::observe::{Knowledge, inventory};
 use super::record::Record;
@@ -14,7 +15,7 @@ use crate::cluster::Live;
 use crate::error::Error;
 use crate::pki::CaId;
 use crate::plan::{EventKind, same_set};
-use crate::rotation::{Inventory, Phase, Sentence, describe, missing, phase_of, target};
+use crate::rotation::{Inventory, NodeView, Phase, Sentence, behind, describe, missing, phase_of, target};
 
 /// Type of the one condition; its reasons are gkectl's.
 const CONDITION: &str = "CARotation";
@@ -104,7 +105,7 @@ pub fn report(live: &Live) -> Option<Report> {
         nodes: look
             .nodes
             .iter()
-            .map(|(name, node)| node_report(name, node, record.waived.contains(name), number))
+            .map(|(name, node)| node_report(name, node, late(name, node, &record), number))
             .collect(),
         planes,
         blocking,
@@ -112,12 +113,27 @@ pub fn report(live: &Live) -> Option<Report> {
     })
 }
 
-fn node_report(
-    name: &str,
-    node: &crate::rotation::NodeView,
-    waived: bool,
-    number: impl Fn(&CaId) -> u32,
-) -> NodeReport {
+/// What a node that is left out still lacks; `None` for one that counts, or is up to date again. While a rotation is under way there is no
+/// one CA in force, and a waiver lasts.
+fn late(name: &str, node: &NodeView, record: &Record) -> Option<Vec<String>> {
+    if !record.waived.contains(name) {
+        return None;
+    }
+    if record.rotating() {
+        return Some(Vec::new());
+    }
+    record.current().map(|in_force| behind(node, in_force)).filter(|lacks| !lacks.is_empty())
+}
+
+/// What the agent says, behind what makes the node late.
+fn problem(node: &NodeView, late: Option<Vec<String>>) -> Option<String> {
+    let late = late.filter(|lacks| !lacks.is_empty());
+    let late = late.map(|lacks| format!("left out and not up to date: {}", lacks.join(", ")));
+    let said: Vec<String> = late.into_iter().chain(node.problem.clone()).collect();
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+fn node_report(name: &str, node: &NodeView, late: Option<Vec<String>>, number: impl Fn(&CaId) -> u32) -> NodeReport {
     let disk = &node.state.disk;
     let loaded = node.state.loaded.kubelet.as_ref().and_then(|process| process.conf.as_ref()?.issuer.as_ref());
     NodeReport {
@@ -128,17 +144,17 @@ fn node_report(
         served: node.apiserver.issuer.as_ref().map(&number),
         kubelet: disk.kubelet_client.as_ref().map(&number),
         kubelet_loaded: loaded.map(&number),
-        problem: node.problem.clone(),
-        waived,
+        waived: late.is_some(),
+        problem: problem(node, late),
     }
 }
 
-/// A completed cluster in which a node holds another CA than the one in force.
+/// A completed cluster in which a node holds another CA than the one in force. A node that is left out is named by its own line.
 fn drift(look: &Inventory, record: &Record) -> bool {
     let Some(current) = record.current() else { return false };
     let only = std::slice::from_ref(current);
-    let reporting = look.nodes.values().filter(|node| node.responding);
-    reporting.into_iter().any(|node| {
+    let reporting = look.nodes.iter().filter(|(name, node)| node.responding && !record.waived.contains(*name));
+    reporting.into_iter().any(|(_, node)| {
         !same_set(&node.state.disk.ca_bundle, only) || node.state.disk.kubelet_client.as_ref() != Some(current)
     })
 }
@@ -184,6 +200,7 @@ impl Driver {
         let message = describe(look, &self.goal, &self.record.versions).message;
         self.finished = true;
         self.record.completed = self.record.wanted;
+        self.end_waivers(look).await?;
         for name in &self.goal.waived {
             if let Some(target) = look.nodes.get(name).and_then(|node| target(Phase::Completed, node, look, &self.goal))
             {
@@ -206,6 +223,17 @@ impl Driver {
             message,
         });
         Ok(Outcome::Completed)
+    }
+
+    /// Nodes that were left out and are up to date count again, and the object says so.
+    async fn end_waivers(&mut self, look: &Inventory) -> Result<(), Error> {
+        self.record.waived.clone_from(&self.goal.waived);
+        end_waivers(&mut self.record, look);
+        if self.record.waived != self.goal.waived {
+            self.goal.waived.clone_from(&self.record.waived);
+            self.write_spec().await?;
+        }
+        Ok(())
     }
 
     /// Has every node destroy its copies of these CAs' keys, and takes them out of the record.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::atomic;
 use super::cri::{Cri, RunningContainer};
 use super::error::NodeError;
-use super::layout::{CA_CERT, KUBELET_CLIENT, Layout, PARKED, STATE};
+use super::layout::{CA_CERT, KUBELET_CLIENT, Layout, PARKED, PROGRAM, STATE, UNITS};
 use super::loaded::{Client, History, Inputs, Instance, changed};
 use super::pki_dir::{DiskReading, read_disk};
 use super::static_pods::StaticPods;
@@ -79,8 +79,11 @@ impl Node {
             "/etc/kubernetes/manifests",
             "/var/lib/kubelet/pki",
             "/var/lib/certctl/authorities",
+            "/var/lib/certctl/agent",
+            PROGRAM,
             STATE,
             PARKED,
+            UNITS,
         ];
         for folder in folders {
             atomic::remove_leftovers(&self.layout.path(folder))?;

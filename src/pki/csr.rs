@@ -1,15 +1,74 @@
 //! Certification requests (PKCS#10, RFC 2986), as the certificates API takes them.
 
-use x509_cert::der::Encode as _;
-use x509_cert::der::asn1::{Any, ObjectIdentifier};
-use x509_cert::der::{Tag, TagNumber};
+use rustls_pki_types::pem::SectionKind;
+use x509_cert::der::asn1::{Any, AnyRef, ObjectIdentifier};
+use x509_cert::der::{Decode as _, Encode as _, Error, Reader as _, Tag, TagNumber};
 use x509_cert::ext::Extension;
 
-use super::{Certificate, PkiError, PrivateKey, der, names, pem};
+use super::{Certificate, PkiError, PrivateKey, der, names, pem, public_key};
 
 /// id-ExtensionReq of PKCS#9 (RFC 2985 section 5.4.2).
 const EXTENSION_REQUEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.14");
 const SUBJECT_ALT_NAME: &str = "2.5.29.17";
+
+/// version `0` and, behind subject and key, an empty `[0]`: the first and the last field of a request that asks for no extension
+/// (RFC 2986 section 4.1).
+const PLAIN: (&[u8], &[u8]) = (&[0x02, 0x01, 0x00], &[0xa0, 0x00]);
+
+/// A request that somebody else sent: well formed, signed by the key that it names, and asking for a subject and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateRequest {
+    subject: Vec<u8>,
+    spki: Vec<u8>,
+}
+
+impl CertificateRequest {
+    /// Reads exactly one PEM request. Whoever cannot sign with the key does not own it; whoever asks for extensions asks for more than
+    /// a name.
+    ///
+    /// # Errors
+    /// [`PkiError::Request`] with the reason for the refusal; [`PkiError::PemBlock`].
+    pub fn from_pem(pem: &[u8]) -> Result<Self, PkiError> {
+        let refused = |reason: &str| PkiError::Request { reason: reason.to_owned() };
+        let blocks = pem::blocks(pem);
+        let [block] = blocks.as_slice() else { return Err(refused("it must be one PEM block")) };
+        let Some((SectionKind::Csr, der)) = block.decode()? else {
+            return Err(refused("it is no CERTIFICATE REQUEST"));
+        };
+        let [version, subject, spki, attributes] =
+            fields(&der).map_err(|error| PkiError::Request { reason: error.to_string() })?;
+        if (version, attributes) != PLAIN {
+            return Err(refused("it asks for more than a subject"));
+        }
+        if !public_key::made_signature(spki, &der) {
+            return Err(refused("its signature is not that of its own key"));
+        }
+        Ok(Self { subject: subject.to_vec(), spki: spki.to_vec() })
+    }
+
+    /// True when the subject is exactly this user in exactly these groups, in that order, as [`certificate_request`] writes it.
+    #[must_use]
+    pub fn asks_for(&self, common_name: &str, organizations: &[String]) -> bool {
+        names::distinguished_name(common_name, organizations).is_ok_and(|subject| subject == self.subject)
+    }
+
+    /// SubjectPublicKeyInfo, DER.
+    #[must_use]
+    pub fn spki_der(&self) -> &[u8] {
+        &self.spki
+    }
+}
+
+/// The four fields of CertificationRequestInfo, each with its header. Nothing may follow them.
+fn fields(der: &[u8]) -> Result<[&[u8]; 4], Error> {
+    let body = AnyRef::from_der(der)?.sequence(|request| {
+        let body = request.tlv_bytes()?;
+        let (_algorithm, _signature) = (request.tlv_bytes()?, request.tlv_bytes()?);
+        Ok::<_, Error>(body)
+    })?;
+    AnyRef::from_der(body)?
+        .sequence(|info| Ok::<_, Error>([info.tlv_bytes()?, info.tlv_bytes()?, info.tlv_bytes()?, info.tlv_bytes()?]))
+}
 
 /// A request for a client certificate, PEM. The order of organizations is kept.
 ///

@@ -72,6 +72,12 @@ pub enum PkiError {
     /// The crypto library gave no reason.
     #[error("the crypto library failed to {0}")]
     Crypto(&'static str),
+    /// A certificate request of somebody else that is not granted.
+    #[error("the certificate request is refused: {reason}")]
+    Request {
+        /// Why.
+        reason: String,
+    },
     /// A kubeconfig that cannot be understood.
     #[error("kubeconfig: {0}")]
     Kubeconfig(String),

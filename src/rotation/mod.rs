@@ -22,6 +22,6 @@ pub use inventory::{ClusterView, Goal, Inventory, NodeView, verdict};
 pub use phase::{Phase, UnknownPhase};
 pub use planner::{Next, Step, next};
 pub use preflight::{Blocker, NodeHealth, Preflight, preflight};
-pub use progress::{missing, phase_of};
+pub use progress::{behind, missing, phase_of};
 pub use status::{PlaneStatus, Sentence, describe};
 pub use targets::target;
