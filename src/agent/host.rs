@@ -7,6 +7,7 @@ use inotify::WatchMask;
 use tokio::task::AbortHandle;
 
 use super::changes::follow_folders;
+use super::session::in_full;
 use crate::node::{Layout, Node, Program, install_unit, keep_token, remove_unit};
 
 /// Where the pod's token is mounted; the kubelet renews it by a rename of `..data` in this folder (`pkg/volume/util/atomic_writer.go`).
@@ -46,7 +47,7 @@ impl Host {
                 if let Some(following) = self.following.take() {
                     following.abort();
                 }
-                remove_unit(node.layout()).map_err(|error| error.to_string())?;
+                remove_unit(node.layout()).map_err(|error| in_full(&error))?;
                 reload(node).await;
                 self.left = true;
             }
@@ -65,7 +66,7 @@ impl Host {
         match Program::running().and_then(|program| install_unit(layout, name, &program)) {
             Ok(true) => reload(node).await,
             Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "{WITHOUT}"),
+            Err(error) => tracing::warn!(error = in_full(&error), "{WITHOUT}"),
         }
         match follow_token(layout.clone()) {
             Ok(following) => self.following = Some(following),
@@ -80,7 +81,7 @@ const WITHOUT: &str = "without the host's agent a node that is left out of a rot
 /// A host without systemd has nobody who reads the unit.
 async fn reload(node: &Node) {
     if let Err(error) = node.systemd().reload().await {
-        tracing::warn!(%error, "{WITHOUT}");
+        tracing::warn!(error = in_full(&error), "{WITHOUT}");
     }
 }
 
@@ -104,5 +105,5 @@ fn copy_token(layout: &Layout) -> Result<(), String> {
     let mounted = Path::new(MOUNT).join("token");
     let token =
         zeroize::Zeroizing::new(std::fs::read(&mounted).map_err(|error| format!("{}: {error}", mounted.display()))?);
-    keep_token(layout, &token).map_err(|error| error.to_string())
+    keep_token(layout, &token).map_err(|error| in_full(&error))
 }

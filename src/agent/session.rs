@@ -60,7 +60,7 @@ fn next_ops(ops: Vec<Op>) -> Vec<Op> {
 }
 
 /// An error with its causes: what the administrator sees of it is one line in an object.
-fn in_full(error: &dyn std::error::Error) -> String {
+pub(super) fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

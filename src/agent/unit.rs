@@ -11,8 +11,8 @@ use crate::plan::Conf;
 
 /// First pause before an API server that does not answer is asked again; it doubles.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The longest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The longest: after a power cut of everything the pod's agent waits for this one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Works until nothing is left to do. Another agent at work is a reason to go at once: it does the same.
 pub(super) async fn run(node: Node, name: &str) -> Result<(), Error> {

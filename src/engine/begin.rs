@@ -143,7 +143,7 @@ impl Driver {
         }
         if start.request != Request::Finalize {
             for node in self.record.waived.iter().filter(|node| !start.waive.contains(node)) {
-                let message = format!("node/{node} is left out: it was waived on an earlier run and is not up to date");
+                let message = format!("node/{node} is left out: it was waived on an earlier run");
                 self.emit(EventKind::Warning { message });
             }
             self.write_spec().await?;

@@ -253,3 +253,84 @@ impl Driver {
         self.write_specs(look).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::AuthorityRecord;
+    use crate::plan::{ConfState, NodeState, ProcessState};
+
+    fn ca(name: &str) -> CaId {
+        CaId::planned(name)
+    }
+
+    fn node(held: &str) -> NodeView {
+        let mut state = NodeState::default();
+        state.disk.ca_bundle = vec![ca(held)];
+        state.disk.kubelet_client = Some(ca(held));
+        let conf = ConfState { issuer: Some(ca(held)), trust: vec![ca(held)], not_after: 1 };
+        state.loaded.kubelet = Some(ProcessState { conf: Some(conf), ..ProcessState::default() });
+        NodeView { state, responding: true, ready: true, ..NodeView::default() }
+    }
+
+    /// CAVersion 2 is in force; `waived` were left out, and one that is no node any more.
+    fn record(waived: &[&str]) -> Record {
+        let mut record = Record { wanted: 2, completed: 2, ..Record::default() };
+        for (version, name) in [(1, "old"), (2, "new")] {
+            record.add(
+                version,
+                &AuthorityRecord {
+                    id: ca(name),
+                    certificate: String::new(),
+                    crosses: Vec::new(),
+                    specimen_server: None,
+                    specimen_client: None,
+                },
+            );
+        }
+        record.waived = waived.iter().map(ToString::to_string).collect();
+        record
+    }
+
+    fn look() -> Inventory {
+        let nodes = [("w-1", node("new")), ("w-2", node("old"))];
+        Inventory {
+            nodes: nodes.into_iter().map(|(name, node)| (name.to_owned(), node)).collect(),
+            ..Inventory::default()
+        }
+    }
+
+    #[test]
+    fn a_waiver_ends_with_a_node_that_is_up_to_date_or_gone() {
+        let mut record = record(&["w-1", "w-2", "gone"]);
+        end_waivers(&mut record, &look());
+        assert_eq!(record.waived.iter().collect::<Vec<_>>(), ["w-2"]);
+    }
+
+    #[test]
+    fn a_node_that_is_left_out_and_late_is_named_by_its_own_line_and_is_no_drift() {
+        let (look, record) = (look(), record(&["w-1", "w-2"]));
+        let report = |name: &str| {
+            let node = &look.nodes[name];
+            node_report(name, node, late(name, node, &record), |ca| record.versions[ca])
+        };
+        let (back, away) = (report("w-1"), report("w-2"));
+        assert_eq!((back.waived, back.problem), (false, None));
+        assert!(away.waived);
+        let problem = away.problem.unwrap();
+        assert!(
+            problem.starts_with("left out and not up to date: ca.crt does not hold the CA in force alone"),
+            "{problem}"
+        );
+        assert!(!drift(&look, &record));
+        assert!(drift(&look, &self::record(&[])), "the same node, not left out");
+    }
+
+    #[test]
+    fn while_a_rotation_is_under_way_a_waiver_lasts() {
+        let record = Record { wanted: 3, ..record(&["w-1"]) };
+        let node = node("new");
+        let report = node_report("w-1", &node, late("w-1", &node, &record), |_| 2);
+        assert_eq!((report.waived, report.problem), (true, None));
+    }
+}

@@ -242,6 +242,26 @@ mod tests {
     }
 
     #[test]
+    fn the_copy_of_this_very_program_runs_with_nothing_but_its_folder() {
+        let host = tempfile::tempdir().unwrap();
+        let (layout, program) = (Layout::new(host.path()), Program::running().unwrap());
+        install_unit(&layout, "w-1", &program).unwrap();
+        let bin = layout.path(PROGRAM);
+        let loader = program.libraries.iter().map(|library| file_name(library)).find(|name| is_loader(name));
+        let mut command = match &loader {
+            Some(loader) => std::process::Command::new(bin.join(loader)),
+            None => std::process::Command::new(bin.join(NAME)),
+        };
+        if loader.is_some() {
+            command.arg("--library-path").arg(&bin).arg(bin.join(NAME));
+        }
+        // A test binary's own flag.
+        let output = command.arg("--list").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("the_copy_of_this_very_program_runs"));
+    }
+
+    #[test]
     fn a_static_program_needs_no_loader() {
         assert!(unit_text("w-1", None).contains("ExecStart=/var/lib/certctl/bin/certctl agent --root / --node w-1"));
     }
