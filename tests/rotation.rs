@@ -10,7 +10,7 @@ use certctl::plan::{
 use certctl::rotation::matrix::{Matrix, model};
 use certctl::rotation::simulate::{apply_op, settle, take, whole_plan};
 use certctl::rotation::{
-    ClusterView, Goal, Inventory, Next, NodeView, Phase, Step, describe, missing, next, phase_of, target,
+    ClusterView, Goal, Inventory, Next, NodeView, Phase, Step, behind, describe, missing, next, phase_of, target,
 };
 
 fn ca(name: &str) -> CaId {
@@ -309,6 +309,46 @@ fn a_silent_node_holds_the_rotation_until_it_is_waived_and_is_brought_up_to_date
     carry_on(&mut world);
     assert!(!run(&mut world, &mut goal, usize::MAX));
     assert_eq!(world.nodes["w-2"].state.disk.kubelet_client, Some(ca("new")));
+}
+
+#[test]
+fn nodes_that_slept_through_a_rotation_are_up_to_date_when_they_have_carried_out_the_target_they_were_left() {
+    let materials = materials();
+    let (mut world, mut goal) = cluster(3, 2);
+    goal.waived = BTreeSet::from(["cp-3".to_owned(), "w-2".to_owned()]);
+    for name in ["cp-3", "w-2"] {
+        world.nodes.get_mut(name).unwrap().responding = false;
+    }
+    run_to_end(&mut world, &mut goal, &materials);
+    for name in ["cp-3", "w-2"] {
+        let left = target(Phase::Completed, &world.nodes[name], &world, &goal);
+        let node = world.nodes.get_mut(name).unwrap();
+        assert!(!behind(node, &ca("new")).is_empty(), "{name} has done nothing yet");
+        node.target = left;
+        node.responding = true;
+        assert!(node.busy(), "{name}");
+    }
+    carry_on(&mut world);
+    settle(&mut world, &goal);
+    for (name, node) in &world.nodes {
+        assert_eq!(behind(node, &ca("new")), Vec::<String>::new(), "{name}");
+    }
+    // They count again, and nothing is left to do.
+    goal.waived.clear();
+    assert_eq!(next(&world, &goal), Next::Done);
+}
+
+#[test]
+fn a_node_is_up_to_date_only_when_it_is_there_and_has_loaded_the_ca_in_force() {
+    let (mut world, _) = cluster(1, 1);
+    let node = world.nodes.get_mut("w-1").unwrap();
+    assert_eq!(behind(node, &ca("old")), Vec::<String>::new());
+    assert_eq!(behind(node, &ca("new")).len(), 4, "bundle, kubelet.conf, certificate, and what is loaded");
+    node.ready = false;
+    assert_eq!(behind(node, &ca("old")), ["the node is not Ready"]);
+    node.ready = true;
+    node.state.loaded.kubelet = None;
+    assert_eq!(behind(node, &ca("old")), ["the kubelet has not loaded a certificate of the CA in force"]);
 }
 
 #[test]

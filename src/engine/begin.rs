@@ -14,8 +14,8 @@ use crate::api::{AuthorityRecord, ClusterPkiSpec, RotationIntent};
 use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, trust};
 use crate::error::Error;
 use crate::pki::{CaId, Certificate};
-use crate::plan::Event;
-use crate::rotation::{Goal, Inventory, Phase, Preflight, preflight, waiver_blockers};
+use crate::plan::{Event, EventKind};
+use crate::rotation::{Goal, Inventory, Phase, Preflight, behind, preflight, waiver_blockers};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -147,6 +147,10 @@ impl Driver {
             return Err(error);
         }
         if start.request != Request::Finalize {
+            for node in self.record.waived.iter().filter(|node| !start.waive.contains(node)) {
+                let message = format!("node/{node} is left out: it was waived on an earlier run");
+                self.emit(EventKind::Warning { message });
+            }
             self.write_spec().await?;
             let phase = if resumed { crate::rotation::phase_of(&look, &self.goal) } else { Phase::Planned };
             self.write_status(phase, Some(&look)).await?;
@@ -201,6 +205,9 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
         record.wanted = record.wanted.max(1);
     }
     let rotating = record.rotating();
+    if !rotating {
+        end_waivers(record, &inventory(live, record, &Knowledge::default()));
+    }
     let rolling_back = record.rotation.as_ref().is_some_and(|rotation| rotation.rollback);
     match start.request {
         Request::Rotate { .. } if rotating && rolling_back => {
@@ -222,6 +229,13 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
         Request::Finalize => Ok(()),
         Request::Rollback => Err(Error::refused("no rotation is under way, so there is nothing to roll back")),
     }
+}
+
+/// A node that was left out counts again when it is up to date; a waiver ends with its node, too.
+pub(super) fn end_waivers(record: &mut Record, look: &Inventory) {
+    let Some(in_force) = record.current().cloned() else { return };
+    let late = |name: &String| look.nodes.get(name).is_some_and(|node| !behind(node, &in_force).is_empty());
+    record.waived.retain(late);
 }
 
 fn roll_back(record: &mut Record, start: &Start<'_>, live: &Live) -> Result<(), Error> {

@@ -21,7 +21,7 @@ use crate::plan::{Component, Conf, Leaf, Op};
 mod kubelet;
 
 /// kubeadm's lifetime of leaves (`constants.CertificateValidityPeriod`), and the longest that certctl gives by itself.
-const ONE_YEAR: SignedDuration = SignedDuration::from_hours(8760);
+pub const ONE_YEAR: SignedDuration = SignedDuration::from_hours(8760);
 
 /// What an operation needs from the cluster, which this module must not know.
 pub struct Callbacks {

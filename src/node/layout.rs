@@ -21,6 +21,10 @@ pub const MANIFESTS: &str = "/etc/kubernetes/manifests";
 pub const PARKED: &str = "/etc/kubernetes/certctl-parked";
 /// certctl's own folder.
 pub const STATE: &str = "/var/lib/certctl";
+/// The agent's program with its loader and libraries, for the host's unit.
+pub const PROGRAM: &str = "/var/lib/certctl/bin";
+/// Where the administrator's units stand (systemd.unit(5)).
+pub const UNITS: &str = "/etc/systemd/system";
 
 /// PEM certificate files of kubeadm under `/etc/kubernetes/pki` (`cmd/kubeadm/app/phases/certs/certlist.go`): file, and the key
 /// beside it.
@@ -159,6 +163,18 @@ impl Layout {
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.path(STATE).join("journal")
+    }
+
+    /// Held by the one agent that is at work.
+    #[must_use]
+    pub fn agent_lock(&self) -> PathBuf {
+        self.path(STATE).join("agent.lock")
+    }
+
+    /// The host's copy of the agent's service-account token (0600 in a folder of 0700).
+    #[must_use]
+    pub fn agent_token(&self) -> PathBuf {
+        self.path(STATE).join("agent/token")
     }
 
     /// containerd's CRI socket.

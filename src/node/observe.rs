@@ -6,7 +6,7 @@ use super::atomic;
 use super::cri::{Cri, RunningContainer};
 use super::error::NodeError;
 use super::key_files;
-use super::layout::{CA_CERT, KUBELET_CLIENT, KUBELET_SERVER, Layout, PARKED, STATE};
+use super::layout::{CA_CERT, KUBELET_CLIENT, KUBELET_SERVER, Layout, PARKED, PROGRAM, STATE, UNITS};
 use super::loaded::{Client, History, Inputs, Instance, Served, changed};
 use super::pki_dir::{DiskReading, read_disk};
 use super::static_pods::StaticPods;
@@ -80,8 +80,11 @@ impl Node {
             "/etc/kubernetes/manifests",
             "/var/lib/kubelet/pki",
             "/var/lib/certctl/authorities",
+            "/var/lib/certctl/agent",
+            PROGRAM,
             STATE,
             PARKED,
+            UNITS,
         ];
         for folder in folders {
             atomic::remove_leftovers(&self.layout.path(folder))?;

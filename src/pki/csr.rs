@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 
 use rustls_pki_types::pem::SectionKind;
-use x509_cert::der::Encode as _;
-use x509_cert::der::asn1::{Any, ObjectIdentifier};
-use x509_cert::der::{Tag, TagNumber};
+use x509_cert::der::asn1::{Any, AnyRef, ObjectIdentifier};
+use x509_cert::der::{Decode as _, Encode as _, Error, Reader as _, Tag, TagNumber};
 use x509_cert::ext::Extension;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
@@ -36,12 +35,7 @@ impl CertificateRequest {
     /// # Errors
     /// [`PkiError::Request`] for anything else.
     pub fn from_pem(pem: &[u8]) -> Result<Self, PkiError> {
-        let blocks = pem::blocks(pem);
-        let [block] = blocks.as_slice() else { return Err(unreadable(format!("it has {} PEM blocks", blocks.len()))) };
-        match block.decode()? {
-            Some((SectionKind::Csr, der)) if block.label == "CERTIFICATE REQUEST" => Self::from_der(&der),
-            _ => Err(unreadable(format!("it is a {}", block.label))),
-        }
+        Self::from_der(&only_request(pem)?)
     }
 
     fn from_der(der: &[u8]) -> Result<Self, PkiError> {
@@ -120,6 +114,70 @@ impl CertificateRequest {
 
 fn unreadable(reason: String) -> PkiError {
     PkiError::Request { reason }
+}
+
+/// The DER of a file that holds one PEM block, a `CERTIFICATE REQUEST`.
+fn only_request(pem: &[u8]) -> Result<Vec<u8>, PkiError> {
+    let blocks = pem::blocks(pem);
+    let [block] = blocks.as_slice() else { return Err(unreadable(format!("it has {} PEM blocks", blocks.len()))) };
+    match block.decode()? {
+        Some((SectionKind::Csr, der)) if block.label == "CERTIFICATE REQUEST" => Ok(der),
+        _ => Err(unreadable(format!("it is a {}", block.label))),
+    }
+}
+
+/// version `0` and, behind subject and key, an empty `[0]`: the first and the last field of a request that asks for no extension
+/// (RFC 2986 section 4.1).
+const PLAIN: (&[u8], &[u8]) = (&[0x02, 0x01, 0x00], &[0xa0, 0x00]);
+
+/// A request that somebody else sent: well formed, signed by the key that it names, and asking for a subject and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlainRequest {
+    subject: Vec<u8>,
+    spki: Vec<u8>,
+}
+
+impl PlainRequest {
+    /// Reads exactly one PEM request. Whoever cannot sign with the key does not own it; whoever asks for extensions asks for more than
+    /// a name.
+    ///
+    /// # Errors
+    /// [`PkiError::Request`] with the reason for the refusal; [`PkiError::PemBlock`].
+    pub fn from_pem(pem: &[u8]) -> Result<Self, PkiError> {
+        let refused = |reason: &str| unreadable(reason.to_owned());
+        let der = only_request(pem)?;
+        let [version, subject, spki, attributes] = fields(&der).map_err(|error| unreadable(error.to_string()))?;
+        if (version, attributes) != PLAIN {
+            return Err(refused("it asks for more than a subject"));
+        }
+        if !public_key::made_signature(spki, &der) {
+            return Err(refused("its signature is not that of its own key"));
+        }
+        Ok(Self { subject: subject.to_vec(), spki: spki.to_vec() })
+    }
+
+    /// True when the subject is exactly this user in exactly these groups, in that order, as [`certificate_request`] writes it.
+    #[must_use]
+    pub fn asks_for(&self, common_name: &str, organizations: &[String]) -> bool {
+        names::distinguished_name(common_name, organizations).is_ok_and(|subject| subject == self.subject)
+    }
+
+    /// SubjectPublicKeyInfo, DER.
+    #[must_use]
+    pub fn spki_der(&self) -> &[u8] {
+        &self.spki
+    }
+}
+
+/// The four fields of CertificationRequestInfo, each with its header. Nothing may follow them.
+fn fields(der: &[u8]) -> Result<[&[u8]; 4], Error> {
+    let body = AnyRef::from_der(der)?.sequence(|request| {
+        let body = request.tlv_bytes()?;
+        let (_algorithm, _signature) = (request.tlv_bytes()?, request.tlv_bytes()?);
+        Ok::<_, Error>(body)
+    })?;
+    AnyRef::from_der(body)?
+        .sequence(|info| Ok::<_, Error>([info.tlv_bytes()?, info.tlv_bytes()?, info.tlv_bytes()?, info.tlv_bytes()?]))
 }
 
 /// A request for a client certificate, PEM. The order of organizations is kept.

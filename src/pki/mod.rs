@@ -24,7 +24,7 @@ pub use authority::{CertificateAuthority, ServerNames};
 pub use ca_id::CaId;
 pub use certificate::Certificate;
 pub use chain::{ChainError, Usage, verify};
-pub use csr::{CertificateRequest, certificate_request, signing_request_like};
+pub use csr::{CertificateRequest, PlainRequest, certificate_request, signing_request_like};
 pub use error::PkiError;
 pub use key_algorithm::KeyAlgorithm;
 pub use kubeconfig::{Choice, Kubeconfig};

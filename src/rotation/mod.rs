@@ -24,6 +24,6 @@ pub use inventory::{ClusterView, Goal, Inventory, NodeView, verdict};
 pub use phase::{Phase, UnknownPhase};
 pub use planner::{Next, Step, maker, next};
 pub use preflight::{Blocker, NodeHealth, Preflight, preflight, waiver_blockers};
-pub use progress::{missing, phase_of};
+pub use progress::{behind, missing, phase_of};
 pub use status::{PlaneStatus, Sentence, describe};
 pub use targets::target;
