@@ -57,6 +57,7 @@ impl Driver {
             let served =
                 |(_, node): &(&str, &crate::rotation::NodeView)| !node.busy() && node.apiserver.vouched_by.is_empty();
             if look.control_plane(&goal).all(|node| served(&node)) {
+                self.narrow_client_ca(&look, &older).await?;
                 self.forget(&look, &older).await?;
                 self.write_spec().await?;
                 self.write_status(Phase::Idle, Some(&look)).await?;
@@ -65,6 +66,16 @@ impl Driver {
             self.still_patient(&look, &goal)?;
             self.wake().await;
         }
+    }
+
+    /// An API server that was left out of the rotation may have brought an older CA back.
+    async fn narrow_client_ca(&self, look: &Inventory, older: &[CaId]) -> Result<(), Error> {
+        let held = &look.cluster.client_ca;
+        if !held.iter().any(|ca| older.contains(ca)) {
+            return Ok(());
+        }
+        let stay: Vec<CaId> = self.record.current().into_iter().cloned().collect();
+        Ok(self.cluster.write_client_ca(&self.record.certificates(&stay)).await?)
     }
 
     /// Every recorded CA but the one in force.
