@@ -328,6 +328,8 @@ fn nodes_that_slept_through_a_rotation_are_up_to_date_when_they_have_carried_out
         node.responding = true;
         assert!(node.busy(), "{name}");
     }
+    // The key that was sealed to it while it was away.
+    world.nodes.get_mut("cp-3").unwrap().state.disk.kept.push(ca("new"));
     carry_on(&mut world);
     settle(&mut world, &goal);
     for (name, node) in &world.nodes {

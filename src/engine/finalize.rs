@@ -55,6 +55,7 @@ impl Driver {
                 .collect();
             self.write_specs(&look).await?;
             if look.control_plane(&goal).all(|(_, node)| serves_alone(node)) {
+                self.narrow_client_ca(&look, &older).await?;
                 return self.end(&older).await;
             }
             self.still_patient(&look, &goal)?;
@@ -77,6 +78,16 @@ impl Driver {
             }
             self.wake().await;
         }
+    }
+
+    /// An API server that was left out of the rotation may have brought an older CA back.
+    async fn narrow_client_ca(&self, look: &Inventory, older: &[CaId]) -> Result<(), Error> {
+        let held = &look.cluster.client_ca;
+        if !held.iter().any(|ca| older.contains(ca)) {
+            return Ok(());
+        }
+        let stay: Vec<CaId> = self.record.current().into_iter().cloned().collect();
+        Ok(self.cluster.write_client_ca(&self.record.certificates(&stay)).await?)
     }
 
     /// Every recorded CA but the one in force.

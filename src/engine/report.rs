@@ -78,13 +78,13 @@ pub fn report(live: &Live) -> Option<Report> {
     let planes = describe(&look, &goal, &record.versions);
     let rotating = record.rotating();
     let phase = if rotating { phase_of(&look, &goal) } else { Phase::Idle };
-    let drifted = !rotating && drift(&look, &record);
+    let drifted = !rotating && (drift(&look, &record) || !brought_back(&look, &record).is_empty());
     let (status, reason) = match (rotating, drifted) {
         (true, _) => ("False", "CARotationProgressed"),
         (false, true) => ("False", "CARotationDrifted"),
         (false, false) => ("True", "CARotationCompleted"),
     };
-    let blocking = if rotating { missing(phase.next(), &look, &goal) } else { Vec::new() };
+    let blocking = if rotating { missing(phase.next(), &look, &goal) } else { brought_back(&look, &record) };
     let rotation = record.rotation.as_ref();
     let next = match (rotating, rotation.is_some_and(|rotation| rotation.rollback)) {
         (true, true) => "certctl rotate-ca rollback",
@@ -155,6 +155,19 @@ fn drift(look: &Inventory, record: &Record) -> bool {
     reporting.into_iter().any(|(_, node)| {
         !same_set(&node.state.disk.ca_bundle, only) || node.state.disk.kubelet_client.as_ref() != Some(current)
     })
+}
+
+/// An API server adds its CA to the client CAs that extension API servers and the scheduler follow, and takes none out
+/// (kubernetes#82429): one that slept through a rotation brings an older CA back. `finalize` overwrites them.
+fn brought_back(look: &Inventory, record: &Record) -> Vec<String> {
+    let Some(current) = record.current() else { return Vec::new() };
+    let older = |ca: &&CaId| *ca != current && record.versions.contains_key(*ca);
+    let held =
+        look.cluster.client_ca.iter().filter(older).map(|ca| record.versions.get(ca).copied().unwrap_or_default());
+    held.map(|version| {
+        format!("configmap/kube-system/extension-apiserver-authentication to drop CA {version} again: run `certctl rotate-ca finalize`")
+    })
+    .collect()
 }
 
 impl Driver {
@@ -338,6 +351,16 @@ mod tests {
         );
         assert!(!drift(&look, &record));
         assert!(drift(&look, &self::record(&[])), "the same node, not left out");
+    }
+
+    #[test]
+    fn an_older_client_ca_that_came_back_is_named_and_the_one_in_force_and_strangers_are_not() {
+        let (mut look, record) = (look(), record(&[]));
+        look.cluster.client_ca = vec![ca("new"), ca("stranger")];
+        assert_eq!(brought_back(&look, &record), Vec::<String>::new());
+        look.cluster.client_ca.push(ca("old"));
+        let named = brought_back(&look, &record);
+        assert!(matches!(named.as_slice(), [one] if one.contains("drop CA 1 again")), "{named:?}");
     }
 
     #[test]

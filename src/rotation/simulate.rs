@@ -102,7 +102,8 @@ pub fn settle(world: &mut Inventory, goal: &Goal) {
     let mut client_ca = world.cluster.client_ca.clone();
     for node in world.nodes.values_mut() {
         settle_node(node, &cas);
-        if node.state.control_plane {
+        // A node that is off adds nothing.
+        if node.state.control_plane && node.responding {
             client_ca
                 .extend(node.state.disk.ca_bundle.iter().filter(|ca| !world.cluster.client_ca.contains(ca)).cloned());
         }
