@@ -18,13 +18,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait for a kubelet certificate through the CSR API: a change of the signing leader included.
 const SIGNED: Duration = Duration::from_secs(60);
 
-/// The cluster's part of an operation, for one node.
-pub(super) fn callbacks(cluster: &Cluster, node: &str, layout: &Layout) -> Callbacks {
+/// The cluster's part of an operation, for one node; new certificates shall live for `lifetime` seconds.
+pub(super) fn callbacks(cluster: &Cluster, node: &str, layout: &Layout, lifetime: Option<i64>) -> Callbacks {
     let (cluster, node, layout) = (cluster.clone(), node.to_owned(), layout.clone());
     Callbacks {
         component_gone: Box::new(move |component| release(cluster.clone(), component, node.clone()).boxed()),
         component_ready: Box::new(move |component| ready(component).boxed()),
-        sign_kubelet_client: Box::new(move |request| sign(layout.clone(), request).boxed()),
+        sign_kubelet_client: Box::new(move |request| sign(layout.clone(), request, lifetime).boxed()),
     }
 }
 
@@ -53,8 +53,8 @@ async fn ready(component: Component) -> Result<(), BoxError> {
 }
 
 /// Asks with the kubelet's own certificate: kube-controller-manager then approves by itself.
-async fn sign(layout: Layout, request: String) -> Result<String, BoxError> {
+async fn sign(layout: Layout, request: String, lifetime: Option<i64>) -> Result<String, BoxError> {
     let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
     let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
-    Ok(csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, SIGNED).await?)
+    Ok(csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, lifetime, SIGNED).await?)
 }

@@ -209,7 +209,7 @@ impl Session {
     }
 
     async fn apply(&self, op: &Op, spec: &NodePkiSpec, authorities: &Authorities) -> Result<(), String> {
-        let callbacks = callbacks(&self.cluster, &self.name, self.node.layout());
+        let callbacks = callbacks(&self.cluster, &self.name, self.node.layout(), spec.leaf_validity_seconds);
         let rotation = spec.rotation.as_deref().unwrap_or("unnamed");
         let context = ApplyContext {
             node: &self.node,

@@ -15,7 +15,7 @@ use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, trust};
 use crate::error::Error;
 use crate::pki::{CaId, Certificate};
 use crate::plan::Event;
-use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, preflight, waiver_blockers};
+use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, pause_left, preflight, waiver_blockers};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -28,6 +28,8 @@ pub enum Request {
         /// The CAVersion asked for by number; `None`: the next one, or the one under way.
         ca_version: Option<u32>,
     },
+    /// Go on with what is under way, past the pause before which it stands.
+    Continue,
     /// Return to the CA that was in force.
     Rollback,
     /// Only look after what is there: no change of the intent.
@@ -119,6 +121,9 @@ impl Driver {
     async fn first_look(mut self, start: &Start<'_>, resumed: bool) -> Result<Begin, Error> {
         let asked = Timestamp::now().as_millisecond();
         let look = self.roll_call().await?;
+        if start.request == Request::Continue {
+            self.goal.pause_before = pause_left(&look, &self.goal);
+        }
         let health = health(&self.live, asked, Timestamp::now().as_millisecond());
         let mut blockers = preflight(&Preflight {
             inventory: &look,
@@ -217,6 +222,9 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
             record.rotation = Some(intent(from, None, false, start));
             Ok(())
         }
+        Request::Continue if rotating => Ok(()),
+        Request::Continue => Err(Error::refused("no rotation is under way, so there is nothing to go on with")
+            .hint("`certctl rotate-ca` begins one")),
         Request::Rollback if rotating && rolling_back => Ok(()),
         Request::Rollback if rotating => roll_back(record, start, live),
         Request::Finalize if rotating => {

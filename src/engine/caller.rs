@@ -17,6 +17,15 @@ const PROBE_USER: &str = "certctl:probe";
 /// Longest wait for a signature: a change of the signing leader included.
 const SIGNED: Duration = Duration::from_secs(60);
 
+/// What a certificate made through the CSR API shall be.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The CA that must sign.
+    pub(super) issuer: &'a CaId,
+    /// Seconds; `None`: as kube-controller-manager does it.
+    pub(super) lifetime: Option<i64>,
+}
+
 /// The caller's kubeconfig, when it holds a client certificate of the cluster CA.
 pub(super) fn read(cluster: &Cluster, record: &Record) -> Option<ConfState> {
     let (_, kubeconfig) = open(&cluster.kubeconfig_path()?).ok()?;
@@ -44,24 +53,24 @@ pub(super) fn blocker(cluster: &Cluster) -> Option<String> {
 pub(super) async fn renew(
     cluster: &Cluster,
     record: &Record,
-    issuer: &CaId,
+    wanted: Wanted<'_>,
     trust: &[CaId],
 ) -> Result<Option<CaId>, Error> {
     let held = read(cluster, record);
     let path = cluster.kubeconfig_path().filter(|_| held.is_some());
     let Some(path) = path else {
         let key = new_key(None)?;
-        return sign(cluster, record, PROBE_USER, &[], &key, issuer).await.map(|(_, signer)| Some(signer));
+        return sign(cluster, record, PROBE_USER, &[], &key, wanted).await.map(|(_, signer)| Some(signer));
     };
     let (path, mut kubeconfig) = open(&path)?;
     let mut signer = None;
-    if held.and_then(|held| held.issuer).as_ref() != Some(issuer) {
+    if held.and_then(|held| held.issuer).as_ref() != Some(wanted.issuer) {
         let old = kubeconfig
             .client_certificate()
             .ok_or_else(|| Error::failed(format!("{}: holds no client certificate", path.display())))?;
         let key = new_key(old.key_algorithm())?;
         let (certificate, by) =
-            sign(cluster, record, old.common_name().unwrap_or_default(), old.organizations(), &key, issuer).await?;
+            sign(cluster, record, old.common_name().unwrap_or_default(), old.organizations(), &key, wanted).await?;
         kubeconfig.set_client(&certificate, &key);
         signer = Some(by);
         keep_old(&path, record)?;
@@ -91,10 +100,11 @@ async fn sign(
     name: &str,
     groups: &[String],
     key: &PrivateKey,
-    issuer: &CaId,
+    wanted: Wanted<'_>,
 ) -> Result<(Certificate, CaId), Error> {
     let request = certificate_request(name, groups, key).map_err(Error::from_display)?;
-    let pem = csr::sign(cluster, &request, csr::CLIENT, true, SIGNED).await.map_err(Error::from_display)?;
+    let Wanted { issuer, lifetime } = wanted;
+    let pem = csr::sign(cluster, &request, csr::CLIENT, true, lifetime, SIGNED).await.map_err(Error::from_display)?;
     let certificate = Certificate::first_from_pem(pem.as_bytes()).map_err(Error::from_display)?;
     let signer =
         record.versions.keys().find(|ca| record.certificate(ca).is_some_and(|ca| certificate.signed_by(&ca))).cloned();

@@ -10,6 +10,7 @@
 
 mod inventory;
 pub mod matrix;
+mod pause;
 mod phase;
 mod planner;
 mod preflight;
@@ -19,6 +20,7 @@ mod status;
 mod targets;
 
 pub use inventory::{ClusterView, Goal, Inventory, NodeView, verdict};
+pub use pause::pause_left;
 pub use phase::{Phase, UnknownPhase};
 pub use planner::{Next, Step, maker, next};
 pub use preflight::{Blocker, NodeHealth, Preflight, preflight, waiver_blockers};
