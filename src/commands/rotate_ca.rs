@@ -262,7 +262,10 @@ impl View for PlanReport {
         for blocker in &self.blockers {
             text.push_str(&format!("\nblocked: {blocker}"));
         }
-        text.push('\n');
+        let asked = self.not_asked.join(", ");
+        text.push_str(&format!(
+            "\nnot asked, because nothing is written: {asked}; a run asks before it changes anything\n"
+        ));
         text
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::blockers::{blockers, wrong_version};
 use super::caller;
 use super::driver::{Driver, Settings};
 use super::observe::{Knowledge, health, inventory};
@@ -15,7 +16,7 @@ use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, trust};
 use crate::error::Error;
 use crate::pki::{CaId, Certificate};
 use crate::plan::Event;
-use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, pause_left, preflight, waiver_blockers};
+use crate::rotation::{Goal, Inventory, Phase, Preflight, pause_left};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -125,26 +126,14 @@ impl Driver {
             self.goal.pause_before = pause_left(&look, &self.goal);
         }
         let health = health(&self.live, asked, Timestamp::now().as_millisecond());
-        let mut blockers = preflight(&Preflight {
+        let input = Preflight {
             inventory: &look,
             goal: &self.goal,
             health: &health,
             version: env!("CARGO_PKG_VERSION"),
             now: Timestamp::now().as_second(),
-        });
-        if let Some(problem) = caller::blocker(&self.cluster) {
-            let remedy =
-                "use a kubeconfig of another admin, for example /etc/kubernetes/admin.conf of a control-plane node"
-                    .into();
-            blockers.push(Blocker { object: "kubeconfig".into(), problem, remedy });
-        }
-        // A rotation under way may have nodes that are down: the planner names them and waits. Nobody may leave out a node that serves.
-        if resumed {
-            blockers.clear();
-        }
-        if start.request != Request::Finalize {
-            blockers.extend(waiver_blockers(&look, &self.goal));
-        }
+        };
+        let blockers = blockers(&input, caller::blocker(&self.cluster), start.request, resumed);
         if !blockers.is_empty() {
             self.lease.release().await;
             let verb = if resumed { "go on" } else { "begin" };
@@ -190,14 +179,11 @@ pub(super) async fn read_record(cluster: &Cluster) -> Result<Record, Error> {
 /// A second rotation while one runs: the API server itself refuses it (CEL rule of the CRD), so it is asked.
 async fn refuse_other_version(cluster: &Cluster, record: &Record, request: Request) -> Result<(), Error> {
     let Request::Rotate { ca_version: Some(version) } = request else { return Ok(()) };
-    let next = if record.rotating() { record.wanted } else { record.completed.max(1) + 1 };
-    if version == next {
-        return Ok(());
-    }
+    let Some(wrong) = wrong_version(record, request) else { return Ok(()) };
     if record.rotating() {
         cluster.try_cluster_spec(&ClusterPkiSpec { ca_version: version, ..record.spec(&record.waived) }).await?;
     }
-    Err(Error::refused(format!("CAVersion {version} cannot come next: the next is {next}")))
+    Err(Error::refused(wrong.problem).hint(wrong.remedy))
 }
 
 /// Sets what is wanted; a rotation under way is taken as it is.

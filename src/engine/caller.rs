@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::node::files;
 use crate::pki::{CaId, Certificate, KeyAlgorithm, Kubeconfig, PrivateKey, certificate_request};
 use crate::plan::ConfState;
+use crate::rotation::Blocker;
 
 /// The CSR API signs for no member of this group (admission plugin CertificateSubjectRestriction).
 const MASTERS: &str = "system:masters";
@@ -37,11 +38,15 @@ pub(super) fn read(cluster: &Cluster, record: &Record) -> Option<ConfState> {
 }
 
 /// Why the caller's credential could not be renewed on the way, if so.
-pub(super) fn blocker(cluster: &Cluster) -> Option<String> {
+pub(super) fn blocker(cluster: &Cluster) -> Option<Blocker> {
     let (path, kubeconfig) = open(&cluster.kubeconfig_path()?).ok()?;
     let masters = kubeconfig.client_certificate()?.organizations().iter().any(|group| group == MASTERS);
-    masters.then(|| {
-        format!("{}: its client certificate is in group {MASTERS}, which the CSR API signs for nobody", path.display())
+    let path = path.display();
+    masters.then(|| Blocker {
+        object: "kubeconfig".into(),
+        problem: format!("{path}: its client certificate is in group {MASTERS}, which the CSR API signs for nobody"),
+        remedy: "use a kubeconfig of another admin, for example /etc/kubernetes/admin.conf of a control-plane node"
+            .into(),
     })
 }
 

@@ -5,6 +5,7 @@
 )]
 
 mod begin;
+mod blockers;
 mod caller;
 mod desk;
 mod driver;
