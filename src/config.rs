@@ -86,7 +86,7 @@ pub struct Config {
     /// Objects that may be left behind, as `node/NAME`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waive: Vec<Waiver>,
-    /// The agent's image; default: the one that `certctl install` chose.
+    /// The agent's image for `certctl install`; default: this version's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
 }

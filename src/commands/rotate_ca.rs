@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tokio::sync::mpsc;
 
+use super::config::load_for;
 use crate::config::{Config, MaxUnavailable, Waiver};
 use crate::context::Context;
 use crate::engine::{Begin, Driver, Outcome, PlanReport, Request, Settings, Start, dead, dry_run, holder};
@@ -78,10 +79,7 @@ enum RotateCaCommand {
 }
 
 pub(crate) async fn run(context: &Context, args: &RotateCaArgs) -> Result<(), Error> {
-    let config = match &args.options.config {
-        Some(path) => Config::load(path).map_err(|error| Error::usage(error.to_string()))?,
-        None => Config::default(),
-    };
+    let config = load_for(&context.access("rotate-ca"), args.options.config.as_deref())?;
     let job = Job { context, args: &args.options, config: &config };
     let configured = config.pause_before.as_deref().map(str::parse).transpose();
     let configured = configured.map_err(|error| Error::usage(format!("pauseBefore: {error}")))?;
