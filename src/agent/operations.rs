@@ -19,15 +19,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait for a kubelet certificate through the CSR API: a change of the signing leader included.
 const SIGNED: Duration = Duration::from_secs(60);
 
-/// The cluster's part of an operation, for one node.
-pub(super) fn callbacks(asker: Asker, layout: &Layout) -> Callbacks {
+/// The cluster's part of an operation, for one node; new certificates shall live for `lifetime` seconds.
+pub(super) fn callbacks(asker: Asker, layout: &Layout, lifetime: Option<i64>) -> Callbacks {
     let (cluster, node, layout) = (asker.cluster.clone(), asker.node.clone(), layout.clone());
     let kubelet = layout.clone();
     Callbacks {
         component_gone: Box::new(move |component| release(cluster.clone(), component, node.clone()).boxed()),
         component_ready: Box::new(move |component| ready(component).boxed()),
-        sign_kubelet_client: Box::new(move |request| sign(layout.clone(), asker.clone(), request).boxed()),
-        sign_kubelet_serving: Box::new(move |request| sign_serving(kubelet.clone(), request).boxed()),
+        sign_kubelet_client: Box::new(move |request| sign(layout.clone(), asker.clone(), request, lifetime).boxed()),
+        sign_kubelet_serving: Box::new(move |request| sign_serving(kubelet.clone(), request, lifetime).boxed()),
     }
 }
 
@@ -57,18 +57,18 @@ async fn ready(component: Component) -> Result<(), BoxError> {
 
 /// Asks with the kubelet's own certificate: kube-controller-manager then approves by itself. Where that certificate counts no more, a
 /// control-plane node may vouch for this one.
-async fn sign(layout: Layout, asker: Asker, request: String) -> Result<String, BoxError> {
+async fn sign(layout: Layout, asker: Asker, request: String, lifetime: Option<i64>) -> Result<String, BoxError> {
     let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
     let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
-    match csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, SIGNED).await {
+    match csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, lifetime, SIGNED).await {
         Err(error) if error.code() == Some(401) => asker.ask(request).await,
         signed => Ok(signed?),
     }
 }
 
 /// Asks with the kubelet's own certificate; the driver approves what it has brought about, kube-controller-manager approves none.
-async fn sign_serving(layout: Layout, request: String) -> Result<String, BoxError> {
+async fn sign_serving(layout: Layout, request: String, lifetime: Option<i64>) -> Result<String, BoxError> {
     let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
     let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
-    Ok(csr::sign(&kubelet, &request, csr::KUBELET_SERVING, false, SIGNED).await?)
+    Ok(csr::sign(&kubelet, &request, csr::KUBELET_SERVING, false, lifetime, SIGNED).await?)
 }

@@ -268,7 +268,7 @@ impl Session {
             vouchers: spec.vouchers.clone(),
             status: self.reported.clone(),
         };
-        let callbacks = callbacks(asker, self.node.layout());
+        let callbacks = callbacks(asker, self.node.layout(), spec.leaf_validity_seconds);
         let rotation = spec.rotation.as_deref().unwrap_or("unnamed");
         let context = ApplyContext {
             node: &self.node,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::blockers::{blockers, wrong_version};
 use super::caller;
 use super::driver::{Driver, Settings};
 use super::observe::{Knowledge, health, inventory};
@@ -15,7 +16,7 @@ use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, trust};
 use crate::error::Error;
 use crate::pki::{CaId, Certificate};
 use crate::plan::{Event, EventKind};
-use crate::rotation::{Goal, Inventory, Phase, Preflight, behind, preflight, waiver_blockers};
+use crate::rotation::{Goal, Inventory, Phase, Preflight, behind, pause_left};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -28,6 +29,8 @@ pub enum Request {
         /// The CAVersion asked for by number; `None`: the next one, or the one under way.
         ca_version: Option<u32>,
     },
+    /// Go on with what is under way, past the pause before which it stands.
+    Continue,
     /// Return to the CA that was in force.
     Rollback,
     /// Only look after what is there: no change of the intent.
@@ -119,24 +122,19 @@ impl Driver {
     async fn first_look(mut self, start: &Start<'_>, resumed: bool) -> Result<Begin, Error> {
         let asked = Timestamp::now().as_millisecond();
         let look = self.roll_call().await?;
+        if start.request == Request::Continue {
+            self.goal.pause_before = pause_left(&look, &self.goal);
+        }
         let health = health(&self.live, asked, Timestamp::now().as_millisecond());
-        let mut blockers = preflight(&Preflight {
+        let input = Preflight {
             inventory: &look,
             goal: &self.goal,
             health: &health,
             version: env!("CARGO_PKG_VERSION"),
             now: Timestamp::now().as_second(),
-        });
-        if start.request != Request::Finalize {
-            blockers.extend(caller::blocker(&self.cluster, &self.record));
-        }
-        // A rotation under way may have nodes that are down: the planner names them and waits. Nobody may leave out a node that serves.
-        if resumed {
-            blockers.clear();
-        }
-        if start.request != Request::Finalize {
-            blockers.extend(waiver_blockers(&look, &self.goal));
-        }
+        };
+        let caller = caller::blocker(&self.cluster, &self.record);
+        let blockers = blockers(&input, caller, start.request, resumed);
         if !blockers.is_empty() {
             self.lease.release().await;
             let verb = if resumed { "go on" } else { "begin" };
@@ -186,14 +184,11 @@ pub(super) async fn read_record(cluster: &Cluster) -> Result<Record, Error> {
 /// A second rotation while one runs: the API server itself refuses it (CEL rule of the CRD), so it is asked.
 async fn refuse_other_version(cluster: &Cluster, record: &Record, request: Request) -> Result<(), Error> {
     let Request::Rotate { ca_version: Some(version) } = request else { return Ok(()) };
-    let next = if record.rotating() { record.wanted } else { record.completed.max(1) + 1 };
-    if version == next {
-        return Ok(());
-    }
+    let Some(wrong) = wrong_version(record, request) else { return Ok(()) };
     if record.rotating() {
         cluster.try_cluster_spec(&ClusterPkiSpec { ca_version: version, ..record.spec(&record.waived) }).await?;
     }
-    Err(Error::refused(format!("CAVersion {version} cannot come next: the next is {next}")))
+    Err(Error::refused(wrong.problem).hint(wrong.remedy))
 }
 
 /// Sets what is wanted; a rotation under way is taken as it is.
@@ -221,6 +216,9 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
             record.rotation = Some(intent(from, None, false, start));
             Ok(())
         }
+        Request::Continue if rotating => Ok(()),
+        Request::Continue => Err(Error::refused("no rotation is under way, so there is nothing to go on with")
+            .hint("`certctl rotate-ca` begins one")),
         Request::Rollback if rotating && rolling_back => Ok(()),
         Request::Rollback if rotating => roll_back(record, start, live),
         Request::Finalize if rotating => {

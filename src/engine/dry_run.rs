@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::begin::{Start, intend, read_record};
+use super::blockers::{NOT_ASKED, blockers, wrong_version};
 use super::caller;
 use super::observe::{Knowledge, health, inventory};
 use super::record::Record;
@@ -14,7 +15,7 @@ use crate::error::Error;
 use crate::pki::CaId;
 use crate::rotation::matrix::{Matrix, model};
 use crate::rotation::simulate::{settle, take, whole_plan};
-use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, Step, preflight};
+use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, Step};
 
 /// The plan, for people and scripts.
 #[derive(Clone, Debug, Serialize)]
@@ -24,6 +25,8 @@ pub struct PlanReport {
     pub ca_version: u32,
     /// What would have to be mended first.
     pub blockers: Vec<Blocker>,
+    /// What a run asks before it changes anything, and a dry run cannot.
+    pub not_asked: Vec<&'static str>,
     /// Phases in order.
     pub phases: Vec<PlannedPhase>,
 }
@@ -64,6 +67,8 @@ pub async fn dry_run(start: &Start<'_>, max_unavailable: impl Fn(usize) -> usize
     let cluster = Cluster::connect(start.access).await?;
     cluster.version().await?;
     let mut record = read_record(&cluster).await?;
+    let wrong_version = wrong_version(&record, start.request);
+    let resumed = record.rotating();
     let live = Live::start(&cluster).await?;
     intend(&mut record, start, &live)?;
     let mut goal = record.goal(1).ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
@@ -74,17 +79,17 @@ pub async fn dry_run(start: &Start<'_>, max_unavailable: impl Fn(usize) -> usize
     let look = inventory(&live, &record, &knowledge);
     goal.max_unavailable = max_unavailable(look.nodes.len());
     let now = Timestamp::now();
-    let millis = now.as_millisecond();
-    let mut blockers = preflight(&Preflight {
+    let input = Preflight {
         inventory: &look,
         goal: &goal,
         health: &health(&live, i64::MIN / 2, i64::MAX / 2),
         version: env!("CARGO_PKG_VERSION"),
-        now: millis / 1000,
-    });
-    blockers.extend(caller::blocker(&cluster, &record));
+        now: now.as_second(),
+    };
+    let mut blockers = blockers(&input, caller::blocker(&cluster, &record), start.request, resumed);
+    blockers.extend(wrong_version);
     let phases = if blockers.is_empty() { phases(&look, &goal, &record, now)? } else { Vec::new() };
-    Ok(PlanReport { ca_version: record.wanted, blockers, phases })
+    Ok(PlanReport { ca_version: record.wanted, blockers, not_asked: NOT_ASKED.to_vec(), phases })
 }
 
 fn phases(look: &Inventory, goal: &Goal, record: &Record, now: Timestamp) -> Result<Vec<PlannedPhase>, Error> {

@@ -11,6 +11,7 @@
 mod approval;
 mod inventory;
 pub mod matrix;
+mod pause;
 mod phase;
 mod planner;
 mod preflight;
@@ -21,6 +22,7 @@ mod targets;
 
 pub use approval::{Refusal, ServingRequest, may_approve, strange_names};
 pub use inventory::{ClusterView, Goal, Inventory, NodeView, verdict};
+pub use pause::pause_left;
 pub use phase::{Phase, UnknownPhase};
 pub use planner::{Next, Step, maker, next};
 pub use preflight::{Blocker, NodeHealth, Preflight, preflight, waiver_blockers};
