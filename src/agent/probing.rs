@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::api::{Probe, ProbeServer};
+use crate::api::{NodePkiSpec, Probe, ProbeServer};
 use crate::node::Authorities;
 use crate::pki::{CaId, Certificate, KeyAlgorithm, PrivateKey};
-use crate::plan::{Conf, EndpointState, NodeState, Verdict};
-use crate::probe;
+use crate::plan::{Conf, EndpointState, NodeState, NodeTarget, Verdict};
+use crate::probe::{self, ProbeError};
 
 /// User of the throw-away client certificates; nothing is bound to it.
 const PROBE_USER: &str = "certctl:probe";
@@ -20,6 +21,8 @@ const PROBE_USER: &str = "certctl:probe";
 const PROBE_VALIDITY: SignedDuration = SignedDuration::from_hours(1);
 /// Longest wait for one answer.
 const LIMIT: Duration = Duration::from_secs(2);
+/// How many endpoints are asked at the same time: each takes a few connections, and the agent has 64 MiB.
+const AT_ONCE: usize = 16;
 
 /// Endpoints of this node itself, by the names that stand in the report.
 pub(super) const APISERVER: &str = "kube-apiserver";
@@ -31,6 +34,7 @@ pub(super) const SCHEDULER: &str = "kube-scheduler";
 pub(super) const KUBELET: &str = "kubelet";
 
 /// One address to ask, and whom it should accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Endpoint {
     name: String,
     address: String,
@@ -39,10 +43,22 @@ struct Endpoint {
     serves: Option<CaId>,
 }
 
-/// Throw-away client certificates, one for each CA whose key is on the node.
+/// Throw-away client certificates, one for each CA whose key is on the node, and the answers that are not asked for again.
 #[derive(Default)]
 pub(super) struct Prober {
     clients: BTreeMap<CaId, Client>,
+    /// What was asked for when the answers were given.
+    occasion: Occasion,
+    /// Answers that were as expected, by the endpoint's name, with what was asked.
+    settled: BTreeMap<String, (Endpoint, EndpointState)>,
+}
+
+/// What makes every answer an old one when it changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Occasion {
+    ping: Option<String>,
+    target: Option<NodeTarget>,
+    probes: Vec<Probe>,
 }
 
 struct Client {
@@ -58,11 +74,23 @@ pub(super) struct Answers {
 }
 
 impl Prober {
-    /// Asks every endpoint of the node and every one it was told to ask, all at the same time.
-    pub(super) async fn ask(&mut self, state: &NodeState, authorities: &Authorities, probes: &[Probe]) -> Answers {
+    /// Forgets every answer: something has changed on the node, and all is asked again.
+    pub(super) fn forget_answers(&mut self) {
+        self.settled.clear();
+    }
+
+    /// Asks the endpoints of the node and every one it was told to ask; as long as the same is wanted and nothing has changed on the node,
+    /// only those that have not yet answered as expected.
+    pub(super) async fn ask(&mut self, state: &NodeState, authorities: &Authorities, spec: &NodePkiSpec) -> Answers {
         self.renew(authorities);
+        let NodePkiSpec { ping, target, probes, .. } = spec.clone();
+        let occasion = Occasion { ping, target, probes };
+        if self.occasion != occasion {
+            self.forget_answers();
+            self.occasion = occasion;
+        }
         let mut endpoints = own_endpoints(state);
-        endpoints.extend(probes.iter().map(|probe| Endpoint {
+        endpoints.extend(spec.probes.iter().map(|probe| Endpoint {
             name: format!("{}/{}", server_name(probe.server), probe.node),
             address: probe.address.clone(),
             path: path(probe.server),
@@ -70,9 +98,25 @@ impl Prober {
             serves: None,
         }));
         let cas: Vec<&Certificate> = authorities.certificates().collect();
-        let answers = join_all(endpoints.iter().map(|endpoint| self.one(endpoint, &cas))).await;
-        let settled = endpoints.iter().zip(&answers).all(|(endpoint, answer)| as_expected(endpoint, answer));
+        let (prober, cas) = (&*self, cas.as_slice());
+        let questions = endpoints.iter().map(|endpoint| async move {
+            match prober.remembered(endpoint) {
+                Some(answer) => answer.clone(),
+                None => prober.one(endpoint, cas).await,
+            }
+        });
+        let answers = at_most(AT_ONCE, questions).await;
+        let good = endpoints.iter().zip(&answers).filter(|(endpoint, answer)| as_expected(endpoint, answer));
+        let good: BTreeMap<_, _> = good.map(|(asked, got)| (asked.name.clone(), (asked.clone(), got.clone()))).collect();
+        let settled = good.len() == endpoints.len();
+        self.settled = good;
         Answers { endpoints: endpoints.into_iter().map(|endpoint| endpoint.name).zip(answers).collect(), settled }
+    }
+
+    /// The answer to this very question, as clients of the same CAs got it.
+    fn remembered(&self, endpoint: &Endpoint) -> Option<&EndpointState> {
+        let (asked, answer) = self.settled.get(&endpoint.name)?;
+        (asked == endpoint && answer.clients.keys().eq(self.clients.keys())).then_some(answer)
     }
 
     fn renew(&mut self, authorities: &Authorities) {
@@ -92,7 +136,14 @@ impl Prober {
         let mut state = EndpointState::default();
         match probe::handshake(&endpoint.address, host(&endpoint.address), LIMIT).await {
             Ok(served) => read_chain(&served.certificates, cas, &mut state),
-            Err(error) => tracing::debug!(endpoint = endpoint.name, %error, "handshake"),
+            Err(error) => {
+                tracing::debug!(endpoint = endpoint.name, %error, "handshake");
+                if matches!(error, ProbeError::Timeout { .. } | ProbeError::Unreachable { .. }) {
+                    // Nobody else would get an answer either: a node that is down costs one wait and not three.
+                    state.clients = self.clients.keys().map(|ca| (ca.clone(), Verdict::Unreachable)).collect();
+                    return state;
+                }
+            }
         }
         let verdicts = self.clients.iter().map(|(ca, client)| async move {
             let verdict = probe::client_verdict(
@@ -108,6 +159,11 @@ impl Prober {
         state.clients = join_all(verdicts).await.into_iter().collect();
         state
     }
+}
+
+/// Every answer in the order of the questions, no more than so many under way at the same time.
+async fn at_most<T>(limit: usize, questions: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    futures::stream::iter(questions).buffered(limit).collect().await
 }
 
 fn issue(ca: &CaId, authorities: &Authorities, now: Timestamp) -> Result<Client, String> {
@@ -178,3 +234,6 @@ pub(super) const fn server_name(server: ProbeServer) -> &'static str {
 fn host(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host.trim_matches(['[', ']']))
 }
+
+#[cfg(test)]
+mod tests;

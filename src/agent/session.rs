@@ -125,6 +125,7 @@ impl Session {
                 changed = object.changed() => if changed.is_err() { return Err(Error::failed("the watch of the node's object ended")) },
                 event = folders.next() => {
                     if event.is_none() { return Err(Error::failed("the watch of the node's folders ended")) }
+                    self.prober.forget_answers();
                     tokio::time::sleep(GATHER).await;
                 }
                 () = again => {}
@@ -201,6 +202,7 @@ impl Session {
                 status.doing = Some(ops.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
                 self.report(status).await;
             }
+            self.prober.forget_answers();
             let work = ops.iter().map(|op| self.apply(op, spec, authorities));
             futures::future::join_all(work).await.into_iter().collect::<Result<Vec<()>, String>>()?;
             last = ops;
@@ -266,7 +268,7 @@ impl Session {
             status.etcd_healthy = last.etcd_healthy;
             self.report(status.clone()).await;
         }
-        let answers = self.prober.ask(&status.state, authorities, &spec.probes).await;
+        let answers = self.prober.ask(&status.state, authorities, spec).await;
         status.state.endpoints = answers.endpoints;
         status.etcd_healthy = self.etcd_healthy(status.state.control_plane).await;
         (status, answers.settled)
