@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use crate::cluster::{Cluster, csr, release_leader};
-use crate::node::{BoxError, Callbacks, Layout};
+use crate::node::{Addresses, BoxError, Callbacks, Layout};
 use crate::plan::{Component, Conf};
 use crate::probe;
 
@@ -20,10 +20,10 @@ const SIGNED: Duration = Duration::from_secs(60);
 
 /// The cluster's part of an operation, for one node.
 pub(super) fn callbacks(cluster: &Cluster, node: &str, layout: &Layout) -> Callbacks {
-    let (cluster, node, layout) = (cluster.clone(), node.to_owned(), layout.clone());
+    let (cluster, node, layout, started) = (cluster.clone(), node.to_owned(), layout.clone(), layout.clone());
     Callbacks {
         component_gone: Box::new(move |component| release(cluster.clone(), component, node.clone()).boxed()),
-        component_ready: Box::new(move |component| ready(component).boxed()),
+        component_ready: Box::new(move |component| ready(started.clone(), component).boxed()),
         sign_kubelet_client: Box::new(move |request| sign(layout.clone(), request).boxed()),
     }
 }
@@ -35,16 +35,17 @@ async fn release(cluster: Cluster, component: Component, node: String) {
     }
 }
 
-async fn ready(component: Component) -> Result<(), BoxError> {
+async fn ready(layout: Layout, component: Component) -> Result<(), BoxError> {
+    let addresses = Addresses::read(&layout);
     let (address, path) = match component {
-        Component::KubeControllerManager => ("127.0.0.1:10257", "/healthz"),
-        Component::KubeScheduler => ("127.0.0.1:10259", "/healthz"),
-        Component::KubeApiserver => ("127.0.0.1:6443", "/readyz"),
+        Component::KubeControllerManager => (addresses.controller_manager, "/healthz"),
+        Component::KubeScheduler => (addresses.scheduler, "/healthz"),
+        Component::KubeApiserver => (addresses.apiserver, "/readyz"),
         // etcd's health is asked in clear text by kubeadm's probes; nothing here restarts it yet.
         Component::Etcd => return Ok(()),
     };
     let healthy = async {
-        while !matches!(probe::status(address, "127.0.0.1", path, ANSWER).await, Ok(200)) {
+        while !matches!(probe::status(&address, probe::host(&address), path, ANSWER).await, Ok(200)) {
             tokio::time::sleep(PAUSE).await;
         }
     };

@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::api::{NodePkiSpec, Probe, ProbeServer};
-use crate::node::Authorities;
-use crate::pki::{CaId, Certificate, KeyAlgorithm, PrivateKey};
+use crate::node::{Addresses, Authorities};
+use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, PrivateKey};
 use crate::plan::{Conf, EndpointState, NodeState, NodeTarget, Verdict};
 use crate::probe::{self, ProbeError};
 
@@ -89,7 +89,7 @@ impl Prober {
             self.forget_answers();
             self.occasion = occasion;
         }
-        let mut endpoints = own_endpoints(state);
+        let mut endpoints = own_endpoints(state, &Addresses::read(authorities.layout()));
         endpoints.extend(spec.probes.iter().map(|probe| Endpoint {
             name: format!("{}/{}", server_name(probe.server), probe.node),
             address: probe.address.clone(),
@@ -107,7 +107,8 @@ impl Prober {
         });
         let answers = at_most(AT_ONCE, questions).await;
         let good = endpoints.iter().zip(&answers).filter(|(endpoint, answer)| as_expected(endpoint, answer));
-        let good: BTreeMap<_, _> = good.map(|(asked, got)| (asked.name.clone(), (asked.clone(), got.clone()))).collect();
+        let good: BTreeMap<_, _> =
+            good.map(|(asked, got)| (asked.name.clone(), (asked.clone(), got.clone()))).collect();
         let settled = good.len() == endpoints.len();
         self.settled = good;
         Answers { endpoints: endpoints.into_iter().map(|endpoint| endpoint.name).zip(answers).collect(), settled }
@@ -119,13 +120,23 @@ impl Prober {
         (asked == endpoint && answer.clients.keys().eq(self.clients.keys())).then_some(answer)
     }
 
+    /// A client for each CA that is kept, and before the first rotation, when none is, for the one in force.
     fn renew(&mut self, authorities: &Authorities) {
         let now = Timestamp::now();
         let kept = authorities.kept();
-        self.clients.retain(|ca, client| kept.contains(ca) && client.until > now);
-        for ca in kept {
+        let stock = authorities.stock().unwrap_or_else(|error| {
+            tracing::debug!(%error, "no probe certificate of the CA in force");
+            None
+        });
+        let stock = stock.filter(|stock| !kept.contains(&stock.certificate().ca_id()));
+        let in_force = stock.as_ref().map(|stock| stock.certificate().ca_id());
+        self.clients.retain(|ca, client| (kept.contains(ca) || in_force.as_ref() == Some(ca)) && client.until > now);
+        for ca in kept.into_iter().chain(in_force) {
             let Entry::Vacant(slot) = self.clients.entry(ca) else { continue };
-            match issue(slot.key(), authorities, now) {
+            let authority = stock.clone().filter(|stock| stock.certificate().ca_id() == *slot.key());
+            let authority = authority.map_or_else(|| authorities.authority(slot.key()), Ok);
+            let issued = authority.map_err(|error| error.to_string()).and_then(|authority| issue(&authority, now));
+            match issued {
                 Ok(client) => drop(slot.insert(client)),
                 Err(problem) => tracing::warn!(ca = slot.key().short(), %problem, "no probe certificate"),
             }
@@ -134,7 +145,7 @@ impl Prober {
 
     async fn one(&self, endpoint: &Endpoint, cas: &[&Certificate]) -> EndpointState {
         let mut state = EndpointState::default();
-        match probe::handshake(&endpoint.address, host(&endpoint.address), LIMIT).await {
+        match probe::handshake(&endpoint.address, probe::host(&endpoint.address), LIMIT).await {
             Ok(served) => read_chain(&served.certificates, cas, &mut state),
             Err(error) => {
                 tracing::debug!(endpoint = endpoint.name, %error, "handshake");
@@ -148,7 +159,7 @@ impl Prober {
         let verdicts = self.clients.iter().map(|(ca, client)| async move {
             let verdict = probe::client_verdict(
                 &endpoint.address,
-                host(&endpoint.address),
+                probe::host(&endpoint.address),
                 client.chain.clone(),
                 client.key.clone_key(),
                 endpoint.path,
@@ -166,8 +177,7 @@ async fn at_most<T>(limit: usize, questions: impl Iterator<Item = impl Future<Ou
     futures::stream::iter(questions).buffered(limit).collect().await
 }
 
-fn issue(ca: &CaId, authorities: &Authorities, now: Timestamp) -> Result<Client, String> {
-    let authority = authorities.authority(ca).map_err(|error| error.to_string())?;
+fn issue(authority: &CertificateAuthority, now: Timestamp) -> Result<Client, String> {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).map_err(|error| error.to_string())?;
     let leaf = authority
         .issue_client(PROBE_USER, &[], key.spki_der(), PROBE_VALIDITY, now)
@@ -194,11 +204,11 @@ fn as_expected(endpoint: &Endpoint, answer: &EndpointState) -> bool {
             .all(|(ca, verdict)| *verdict == if accepts.contains(ca) { Verdict::Accepted } else { Verdict::Refused })
 }
 
-fn own_endpoints(state: &NodeState) -> Vec<Endpoint> {
+fn own_endpoints(state: &NodeState, addresses: &Addresses) -> Vec<Endpoint> {
     let disk = &state.disk;
-    let endpoint = |name: &str, port: u16, path| Endpoint {
+    let endpoint = |name: &str, address: &str, path| Endpoint {
         name: name.into(),
-        address: format!("127.0.0.1:{port}"),
+        address: address.into(),
         path,
         accepts: Some(disk.ca_bundle.clone()),
         serves: None,
@@ -206,12 +216,12 @@ fn own_endpoints(state: &NodeState) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
     if state.control_plane {
         let serves = disk.leaves.get(&crate::plan::Leaf::Apiserver).and_then(|leaf| leaf.issuer.clone());
-        endpoints.push(Endpoint { serves, ..endpoint(APISERVER, 6443, "/version") });
-        endpoints.push(endpoint(CONTROLLER_MANAGER, 10257, "/metrics"));
-        endpoints.push(endpoint(SCHEDULER, 10259, "/metrics"));
+        endpoints.push(Endpoint { serves, ..endpoint(APISERVER, &addresses.apiserver, "/version") });
+        endpoints.push(endpoint(CONTROLLER_MANAGER, &addresses.controller_manager, "/metrics"));
+        endpoints.push(endpoint(SCHEDULER, &addresses.scheduler, "/metrics"));
     }
     if disk.confs.contains_key(&Conf::Kubelet) {
-        endpoints.push(endpoint(KUBELET, 10250, path(ProbeServer::Kubelet)));
+        endpoints.push(endpoint(KUBELET, &addresses.kubelet, path(ProbeServer::Kubelet)));
     }
     endpoints
 }
@@ -229,10 +239,6 @@ pub(super) const fn server_name(server: ProbeServer) -> &'static str {
         ProbeServer::KubeApiserver => APISERVER,
         ProbeServer::Kubelet => KUBELET,
     }
-}
-
-fn host(address: &str) -> &str {
-    address.rsplit_once(':').map_or(address, |(host, _)| host.trim_matches(['[', ']']))
 }
 
 #[cfg(test)]

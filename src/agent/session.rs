@@ -160,7 +160,7 @@ impl Session {
         let mut problems = requests::know(spec, authorities);
         let layout = self.node.layout().clone();
         if layout.is_control_plane() && !spec.authorities.is_empty() {
-            problems.extend(authorities.import_stock(&layout).err().map(|error| in_full(&error)));
+            problems.extend(authorities.import_stock().err().map(|error| in_full(&error)));
         }
         problems.extend(requests::take_in(spec, &self.name, &self.sealing, &layout, authorities));
         match &spec.make {
@@ -260,13 +260,17 @@ impl Session {
             doing: None,
             problem: (!problems.is_empty()).then(|| problems.join("; ")),
             etcd_healthy: None,
+            signer_problem: self.node.signer_problem(),
         };
         // The files first, so that nobody waits for endpoints that have nothing to do with them. What the endpoints said last is older
         // than the files, never newer, so it can only make a gate wait.
         if let Some(last) = &self.reported {
-            status.state.endpoints.clone_from(&last.state.endpoints);
-            status.etcd_healthy = last.etcd_healthy;
-            self.report(status.clone()).await;
+            let mut files = status.clone();
+            files.state.endpoints.clone_from(&last.state.endpoints);
+            files.etcd_healthy = last.etcd_healthy;
+            // A ping is answered by a whole look: whoever asks wants to know what the endpoints say now.
+            files.clock.clone_from(&last.clock);
+            self.report(files).await;
         }
         let answers = self.prober.ask(&status.state, authorities, spec).await;
         status.state.endpoints = answers.endpoints;

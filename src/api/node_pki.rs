@@ -140,6 +140,8 @@ pub struct NodePkiStatus {
     pub etcd_healthy: Option<bool>,
     /// `pki/ca.key` does not belong to the first certificate of `pki/ca.crt`.
     pub key_mismatch: bool,
+    /// Why kube-controller-manager's manifest cannot be edited, when it cannot.
+    pub signer_problem: Option<String>,
 }
 
 /// An answer to a ping.

@@ -124,13 +124,13 @@ pub fn health(live: &Live, asked_millis: i64, now_millis: i64) -> BTreeMap<Strin
             let early = (clock.unix_millis - asked_millis).min(0);
             (late + early) / 1000
         });
-        let broken = status.certificates.iter().filter_map(|row| Some((row.path.clone(), row.problem.clone()?)));
         NodeHealth {
             agent_version: (!status.agent_version.is_empty()).then(|| status.agent_version.clone()),
             clock_skew: skew,
             etcd_healthy: status.etcd_healthy,
-            broken: broken.collect(),
+            certificates: status.certificates,
             key_mismatch: status.key_mismatch,
+            signer_problem: status.signer_problem,
         }
     };
     live.node_pkis.state().iter().filter_map(|report| Some((report.metadata.name.clone()?, of(report)))).collect()

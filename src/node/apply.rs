@@ -120,7 +120,7 @@ fn files(op: &Op, context: &ApplyContext<'_>) -> Result<(), NodeError> {
         Op::RemoveSigner => remove_signer(context),
         Op::WriteCaKey(ca) => {
             // The key that is replaced must stand in certctl's folder first: it may be the only copy on this node.
-            context.authorities.clone().import_stock(context.node.layout())?;
+            context.authorities.clone().import_stock()?;
             let authority = context.authorities.authority(ca)?;
             replace(CA_KEY, authority.key().to_pem().as_bytes(), atomic::SECRET, context)
         }

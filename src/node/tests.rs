@@ -14,7 +14,7 @@ use crate::plan::{Component, Conf, Leaf, Op};
 /// CA 2 staged on the node: kept, cross-signed both ways, the old CA kept too.
 fn stage(fixture: &Fixture) -> (Authorities, CaId) {
     let mut authorities = Authorities::open(&fixture.layout);
-    let old = authorities.import_stock(&fixture.layout).unwrap().unwrap();
+    let old = authorities.import_stock().unwrap().unwrap();
     let new = keep_new(fixture, &mut authorities);
     let (one, two) = (authorities.authority(&old).unwrap(), authorities.authority(&new).unwrap());
     let cross = one.cross_sign(two.certificate(), fixture.now).unwrap();
@@ -340,4 +340,19 @@ async fn a_node_without_runtime_and_systemd_is_still_read() {
     .await
     .unwrap_err();
     assert!(matches!(error, NodeError::Cri { .. }), "nothing is moved when the runtime does not answer: {error}");
+}
+
+#[tokio::test]
+async fn a_manifest_that_cannot_be_pointed_at_a_signing_file_is_told_beforehand_and_not_written() {
+    let fixture = Fixture::new();
+    let node = Node::open(fixture.root.path());
+    let place = "/etc/kubernetes/manifests/kube-controller-manager.yaml";
+    let stock = fixture.read(place);
+    assert_eq!(node.signer_problem(), None);
+    assert_eq!(fixture.read(place), stock);
+    fixture.write(place, &stock.replace("cluster-signing-key-file", "cluster-signing-legacy-unknown-key-file"), 0o600);
+    let problem = node.signer_problem().unwrap();
+    assert!(problem.contains("--cluster-signing-key-file"), "{problem}");
+    fs::remove_file(fixture.layout.path(place)).unwrap();
+    assert_eq!(node.signer_problem(), None, "a worker");
 }
