@@ -168,12 +168,16 @@ fn latest(data: &fs::Metadata) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
+    fn ca(name: &str) -> CaId {
+        digest(name.as_bytes()).parse().unwrap()
+    }
+
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
     fn conf(issuer: &str) -> ConfState {
-        ConfState { issuer: Some(CaId::planned(issuer)), trust: vec![CaId::planned(issuer)], not_after: 9 }
+        ConfState { issuer: Some(ca(issuer)), trust: vec![ca(issuer)], not_after: 9 }
     }
 
     fn kcm(id: &str, started: i64) -> Instance {
@@ -185,7 +189,7 @@ mod tests {
             conf: Some(conf(issuer)),
             conf_changed: Some(at(changed)),
             conf_digest: None,
-            root_ca: vec![CaId::planned(issuer)],
+            root_ca: vec![ca(issuer)],
             root_ca_changed: Some(at(changed)),
             own_signer: issuer == "two",
             own_signer_changed: Some(at(changed)),
@@ -236,10 +240,10 @@ mod tests {
     fn the_kubelet_holds_its_own_renewal_but_not_what_certctl_wrote() {
         let kubelet = Instance { name: "kubelet", id: "i".to_owned(), started: at(100) };
         let client = |issuer: &str, changed: i64, print: &str| Inputs {
-            conf: Some(ConfState { issuer: None, trust: vec![CaId::planned("one")], not_after: 0 }),
+            conf: Some(ConfState { issuer: None, trust: vec![ca("one")], not_after: 0 }),
             conf_changed: Some(at(50)),
             client: Some(Client {
-                issuer: Some(CaId::planned(issuer)),
+                issuer: Some(ca(issuer)),
                 not_after: 7,
                 changed: Some(at(changed)),
                 fingerprint: print.to_owned(),
@@ -248,13 +252,13 @@ mod tests {
         };
         let issuer = |state: ProcessState| state.conf.and_then(|conf| conf.issuer);
         let mut history = History::default();
-        assert_eq!(issuer(history.loaded(&kubelet, &client("one", 50, "f1"))), Some(CaId::planned("one")));
+        assert_eq!(issuer(history.loaded(&kubelet, &client("one", 50, "f1"))), Some(ca("one")));
         history.writes("f2".to_owned());
         let state = history.loaded(&kubelet, &client("two", 150, "f2"));
-        assert_eq!(issuer(state), Some(CaId::planned("one")), "written by certctl, not loaded yet");
+        assert_eq!(issuer(state), Some(ca("one")), "written by certctl, not loaded yet");
         assert_eq!(
             issuer(history.loaded(&kubelet, &client("two", 160, "f3"))),
-            Some(CaId::planned("two")),
+            Some(ca("two")),
             "own renewal"
         );
     }
