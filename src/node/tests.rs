@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 
-use super::fixture::{ALGORITHM, Fixture, YEAR, authority, keep_new, run, silent};
+use super::fixture::{ALGORITHM, Fixture, YEAR, authority, keep_new, run, run_in, silent};
 use super::layout::{CA_CERT, KUBELET_CLIENT, SIGNER};
 use super::*;
 use crate::pki::{CaId, Certificate, PrivateKey};
@@ -355,4 +355,29 @@ async fn a_manifest_that_cannot_be_pointed_at_a_signing_file_is_told_beforehand_
     assert!(problem.contains("--cluster-signing-key-file"), "{problem}");
     fs::remove_file(fixture.layout.path(place)).unwrap();
     assert_eq!(node.signer_problem(), None, "a worker");
+}
+
+#[tokio::test]
+async fn each_attempt_at_a_rotation_has_back_ups_of_its_own() {
+    let fixture = Fixture::new();
+    let (authorities, new) = stage(&fixture);
+    let both = || Op::WriteConf { conf: Conf::Admin, issuer: None, trust: vec![fixture.ca_id(), new.clone()] };
+    let old = || Op::WriteConf { conf: Conf::Admin, issuer: None, trust: vec![fixture.ca_id()] };
+    let file = "/etc/kubernetes/admin.conf";
+    let change = async |rotation: &str, op: Op| run_in(rotation, &fixture, &authorities, &silent(), &op).await.unwrap();
+    let first = fixture.read(file);
+    change("ca-2", both()).await;
+    change("ca-1", old()).await;
+    // What the administrator did in between.
+    let second = fixture.read(file).replace("kubernetes-admin", "somebody-else");
+    fixture.write(file, &second, 0o600);
+    change("ca-2", both()).await;
+    let kept = |attempt: &str| fixture.read(&format!("/var/lib/certctl/backup/{attempt}{file}"));
+    assert_eq!((kept("ca-2"), kept("ca-2.2")), (first, second.clone()));
+    // The same attempt goes on after a crash that cut the journal off.
+    let journal = fixture.read("/var/lib/certctl/journal");
+    fixture.write("/var/lib/certctl/journal", &journal[..journal.len() - 10], 0o600);
+    change("ca-2", old()).await;
+    assert_eq!(kept("ca-2.2"), second);
+    assert!(!fixture.layout.backup("ca-2.3").exists());
 }
