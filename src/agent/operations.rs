@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use super::vouching::Asker;
 use crate::cluster::{Cluster, csr, release_leader};
-use crate::node::{BoxError, Callbacks, Layout};
+use crate::node::{Addresses, BoxError, Callbacks, Layout};
 use crate::plan::{Component, Conf};
 use crate::probe;
 
@@ -22,10 +22,10 @@ const SIGNED: Duration = Duration::from_secs(60);
 /// The cluster's part of an operation, for one node; new certificates shall live for `lifetime` seconds.
 pub(super) fn callbacks(asker: Asker, layout: &Layout, lifetime: Option<i64>) -> Callbacks {
     let (cluster, node, layout) = (asker.cluster.clone(), asker.node.clone(), layout.clone());
-    let kubelet = layout.clone();
+    let (kubelet, started) = (layout.clone(), layout.clone());
     Callbacks {
         component_gone: Box::new(move |component| release(cluster.clone(), component, node.clone()).boxed()),
-        component_ready: Box::new(move |component| ready(component).boxed()),
+        component_ready: Box::new(move |component| ready(started.clone(), component).boxed()),
         sign_kubelet_client: Box::new(move |request| sign(layout.clone(), asker.clone(), request, lifetime).boxed()),
         sign_kubelet_serving: Box::new(move |request| sign_serving(kubelet.clone(), request, lifetime).boxed()),
     }
@@ -38,16 +38,17 @@ async fn release(cluster: Cluster, component: Component, node: String) {
     }
 }
 
-async fn ready(component: Component) -> Result<(), BoxError> {
+async fn ready(layout: Layout, component: Component) -> Result<(), BoxError> {
+    let addresses = Addresses::read(&layout);
     let (address, path) = match component {
-        Component::KubeControllerManager => ("127.0.0.1:10257", "/healthz"),
-        Component::KubeScheduler => ("127.0.0.1:10259", "/healthz"),
-        Component::KubeApiserver => ("127.0.0.1:6443", "/readyz"),
+        Component::KubeControllerManager => (addresses.controller_manager, "/healthz"),
+        Component::KubeScheduler => (addresses.scheduler, "/healthz"),
+        Component::KubeApiserver => (addresses.apiserver, "/readyz"),
         // etcd's health is asked in clear text by kubeadm's probes; nothing here restarts it yet.
         Component::Etcd => return Ok(()),
     };
     let healthy = async {
-        while !matches!(probe::status(address, "127.0.0.1", path, ANSWER).await, Ok(200)) {
+        while !matches!(probe::status(&address, probe::host(&address), path, ANSWER).await, Ok(200)) {
             tokio::time::sleep(PAUSE).await;
         }
     };

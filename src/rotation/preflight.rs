@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::Verdict;
+use crate::plan::{CertificateKind, CertificateRow, Verdict};
 
 use super::inventory::{Goal, Inventory, NodeView, verdict};
 
@@ -35,12 +35,14 @@ pub struct NodeHealth {
     pub clock_skew: i64,
     /// etcd on this node: `Some(false)` when it does not answer healthy, `None` without etcd.
     pub etcd_healthy: Option<bool>,
-    /// Certificates of the node that are broken: path and problem.
-    pub broken: Vec<(String, String)>,
+    /// Every certificate of the node.
+    pub certificates: Vec<CertificateRow>,
     /// True when ca.key does not belong to the first certificate of ca.crt.
     pub key_mismatch: bool,
     /// Names in the kubelet's serving certificate that are no address of its Node.
     pub strange_names: Vec<String>,
+    /// Why kube-controller-manager's manifest cannot be pointed at a signing file of its own.
+    pub signer_problem: Option<String>,
 }
 
 /// What a preflight looks at.
@@ -157,24 +159,15 @@ fn agent(input: &Preflight<'_>, name: &str, node: &NodeView, health: &NodeHealth
 }
 
 fn certificates(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, found: &mut Found<'_>) {
-    for (path, problem) in &health.broken {
-        found.add(format!("{path}: {problem}"), "repair or remove the file, then try again");
-    }
-    let disk = &node.state.disk;
-    let leaves = disk.leaves.iter().map(|(leaf, state)| (format!("pki/{}.crt", leaf.name()), state.not_after));
-    let confs = disk
-        .confs
-        .iter()
-        .filter(|(_, conf)| conf.issuer.is_some())
-        .map(|(conf, state)| (conf.file_name().to_owned(), state.not_after));
-    let kubelet =
-        disk.kubelet_client.iter().map(|_| ("kubelet-client-current.pem".to_owned(), disk.kubelet_client_not_after));
-    for (path, not_after) in leaves.chain(confs).chain(kubelet) {
-        if not_after <= input.now {
-            found.add(format!("{path} has expired"), "renew it first (`certctl renew`, `kubeadm certs renew`), or bring the cluster back with `certctl repair`");
+    for row in &health.certificates {
+        if let Some(problem) = &row.problem {
+            found.add(format!("{}: {problem}", row.path), "repair or remove the file, then try again");
+        } else if row.not_after_seconds <= input.now && counts(row) {
+            found.add(format!("{} has expired", row.path), "renew it first (`certctl renew`, `kubeadm certs renew`), or bring the cluster back with `certctl repair`");
         }
     }
     serving(input, node, health, found);
+    let disk = &node.state.disk;
     if let Some(stranger) =
         disk.ca_bundle.iter().find(|ca| **ca != input.goal.from && Some(*ca) != input.goal.to.as_ref())
     {
@@ -220,7 +213,35 @@ fn authority(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, found:
     if health.etcd_healthy == Some(false) {
         found.add("etcd is not healthy", "look at `etcdctl endpoint health --cluster`; a rotation needs every member");
     }
-    if verdict(&node.apiserver, &input.goal.from) == Verdict::Refused {
-        found.add("its API server refuses clients of the present CA", "look at pki/ca.crt on that node");
+    if disk.ca_key.is_none() {
+        // Nobody could make a client to ask with, and nobody signs there.
+        return;
+    }
+    match verdict(&node.apiserver, &input.goal.from) {
+        Verdict::Accepted => {}
+        Verdict::Refused => found.add("its API server refuses clients of the present CA", "look at pki/ca.crt on that node"),
+        Verdict::Unreachable => found.add(
+            "its API server has not answered a client of the present CA",
+            "look at its container on that node (`crictl ps -a`) and at --secure-port and --bind-address in its manifest",
+        ),
+    }
+    if let Some(problem) = &health.signer_problem {
+        found.add(
+            format!("manifests/kube-controller-manager.yaml cannot be edited: {problem}"),
+            "give its first container --cluster-signing-cert-file=… and --cluster-signing-key-file=… as kubeadm writes them",
+        );
     }
 }
+
+/// Whether the end of this certificate matters. A kubelet's self-signed serving certificate is verified by nobody and never renewed, so
+/// that of an older node has always expired; and what is sent along behind a leaf is nobody's credential.
+fn counts(row: &CertificateRow) -> bool {
+    match row.kind {
+        CertificateKind::Chain => false,
+        CertificateKind::KubeletServing => row.issuer_id.is_some(),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;
