@@ -13,8 +13,6 @@ use super::Until;
 use crate::api::NodePKI;
 use crate::cluster::Cluster;
 
-/// A watch that says nothing for longer than this, not even that it ended, is taken for dead. The API server ends each after 290 s at most.
-const SILENCE: Duration = Duration::from_secs(330);
 /// Longest pause before a watch that was refused is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 /// Folders whose changes matter, on the node.
@@ -26,8 +24,9 @@ const FOLDERS: [&str; 5] = [
     "var/lib/kubelet/pki",
 ];
 
-/// Keeps the newest version of the node's own object in a channel: relist on 410, on an error and on silence. The channel closes when the
-/// credential is refused and that is the end ([`Until::Settled`]); else it is followed for ever.
+/// Keeps the newest version of the node's own object in a channel: relist on 410 and on an error; a watch that is silent for too long is an
+/// error of the client's. The channel closes when the credential is refused and that is the end ([`Until::Settled`]); else it is followed
+/// for ever.
 pub(super) fn follow_object(cluster: Cluster, node: String, until: Until) -> watch::Receiver<Option<NodePKI>> {
     follow(cluster, node, until, Clone::clone)
 }
@@ -41,32 +40,31 @@ fn follow<T: PartialEq + Send + Sync + 'static>(
 ) -> watch::Receiver<Option<T>> {
     let (send, receive) = watch::channel(None);
     tokio::spawn(async move {
+        let config = watcher::Config::default().fields(&format!("metadata.name={node}"));
+        let mut events = std::pin::pin!(watcher(cluster.node_pki_api(), config).applied_objects());
         loop {
-            let config = watcher::Config::default().fields(&format!("metadata.name={node}"));
-            let mut events = std::pin::pin!(watcher(cluster.node_pki_api(), config).applied_objects());
-            loop {
-                let event = tokio::select! {
-                    event = tokio::time::timeout(SILENCE, events.next()) => event,
-                    () = send.closed() => return,
-                };
-                match event {
-                    Ok(Some(Ok(object))) => {
-                        let picked = Some(pick(&object));
-                        send.send_if_modified(|held| {
-                            let differs = *held != picked;
-                            if differs {
-                                *held = picked;
-                            }
-                            differs
-                        });
-                    }
-                    Ok(Some(Err(error))) if until == Until::Settled && is_refusal(&error) => return,
-                    Ok(Some(Err(error))) => {
-                        tracing::debug!(%error, node, "watch of a node's object");
-                        tokio::time::sleep(RETRY).await;
-                    }
-                    Ok(None) | Err(_) => break,
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = send.closed() => return,
+            };
+            match event {
+                Some(Ok(object)) => {
+                    let picked = Some(pick(&object));
+                    send.send_if_modified(|held| {
+                        let differs = *held != picked;
+                        if differs {
+                            *held = picked;
+                        }
+                        differs
+                    });
                 }
+                Some(Err(error)) if until == Until::Settled && is_refusal(&error) => return,
+                Some(Err(error)) => {
+                    tracing::debug!(%error, node, "watch of a node's object");
+                    tokio::time::sleep(RETRY).await;
+                }
+                // A watcher has no end of its own.
+                None => return,
             }
         }
     });

@@ -16,6 +16,7 @@ mod pki_objects;
 #[cfg(test)]
 pub(crate) mod played;
 pub mod trust;
+mod wire;
 
 pub use client::{Access, Cluster};
 pub use error::ClusterError;
