@@ -161,7 +161,7 @@ mod tests {
         };
         let report = failures.iter().map(line).collect::<Vec<_>>().join("\n");
         let restarts = json!({ "rows": [] });
-        Figures::of(&report, json!({ "requests": 1000, "failed": failed }), restarts).unwrap()
+        Figures::of(&report, json!({ "requests": LEAST, "failed": failed }), restarts).unwrap()
     }
 
     fn cut() -> Cut {
@@ -193,6 +193,14 @@ mod tests {
     #[test]
     fn a_refusal_that_came_too_early_is_no_cut() {
         assert!(figures(&[], 3).failed_only_by(&[cut()]).is_err());
+    }
+
+    #[test]
+    fn too_few_requests_show_nothing() {
+        let mut few = figures(&[], 0);
+        assert!(few.none_failed().is_ok());
+        few.summary["requests"] = json!(LEAST - 1);
+        assert!(few.none_failed().is_err());
     }
 
     #[test]
