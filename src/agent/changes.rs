@@ -11,8 +11,6 @@ use tokio::sync::watch;
 use crate::api::NodePKI;
 use crate::cluster::Cluster;
 
-/// A watch that says nothing for longer than this, not even that it ended, is taken for dead. The API server ends each after 290 s at most.
-const SILENCE: Duration = Duration::from_secs(330);
 /// Longest pause before a watch that was refused is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 /// Folders whose changes matter, on the node.
@@ -24,23 +22,21 @@ const FOLDERS: [&str; 5] = [
     "var/lib/kubelet/pki",
 ];
 
-/// Keeps the newest version of the node's own object in a channel, for ever: relist on 410, on an error and on silence.
+/// Keeps the newest version of the node's own object in a channel, for ever: relist on 410 and on an error. A watch that is silent for
+/// too long is an error of the client's.
 pub(super) fn follow_object(cluster: Cluster, node: String) -> watch::Receiver<Option<NodePKI>> {
     let (send, receive) = watch::channel(None);
     tokio::spawn(async move {
-        loop {
-            let config = watcher::Config::default().fields(&format!("metadata.name={node}"));
-            let mut events = std::pin::pin!(watcher(cluster.node_pki_api(), config).applied_objects());
-            loop {
-                match tokio::time::timeout(SILENCE, events.next()).await {
-                    Ok(Some(Ok(object))) => {
-                        send.send_replace(Some(object));
-                    }
-                    Ok(Some(Err(error))) => {
-                        tracing::debug!(%error, "watch of the node's object");
-                        tokio::time::sleep(RETRY).await;
-                    }
-                    Ok(None) | Err(_) => break,
+        let config = watcher::Config::default().fields(&format!("metadata.name={node}"));
+        let mut events = std::pin::pin!(watcher(cluster.node_pki_api(), config).applied_objects());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(object) => {
+                    send.send_replace(Some(object));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "watch of the node's object");
+                    tokio::time::sleep(RETRY).await;
                 }
             }
             if send.is_closed() {

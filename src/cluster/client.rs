@@ -8,13 +8,14 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::error::ClusterError;
+use super::wire;
 
 /// Longest wait for a connection: an API server that went down must not hold the driver for the client's default of 30 s.
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// Longest silence within one request. An idle watch gets a bookmark each minute (`staging/src/k8s.io/apiserver/pkg/storage/cacher`,
-/// `defaultBookmarkFrequency`); an API server whose machine lost power never says that it is gone, and the watch must not wait for the
-/// client's default of 295 s.
+/// `defaultBookmarkFrequency`). A machine without power is noticed by its sockets ([`wire`]); this is for a process that hangs while its
+/// kernel answers for it.
 const QUIET: Duration = Duration::from_secs(75);
 
 /// Where to find the cluster; the names are kubectl's.
@@ -70,7 +71,7 @@ impl Cluster {
         let agent = HeaderValue::from_str(&agent).map_err(|error| no_cluster(error.to_string()))?;
         config.headers.push((header::USER_AGENT, agent));
         let server = config.cluster_url.to_string();
-        let client = Client::try_from(config).map_err(|error| no_cluster(error.to_string()))?;
+        let client = wire::client(config).map_err(|error| no_cluster(error.to_string()))?;
         Ok(Self { client, access: access.clone(), server })
     }
 

@@ -11,6 +11,7 @@ mod live;
 pub mod nodes;
 mod pki_objects;
 pub mod trust;
+mod wire;
 
 pub use client::{Access, Cluster};
 pub use error::ClusterError;
