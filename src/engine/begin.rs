@@ -107,6 +107,8 @@ impl Begin {
             progress: now,
             began: now,
             finished: false,
+            condition: None,
+            generation: None,
             warned: Vec::new(),
             forgotten: Vec::new(),
         };
@@ -144,7 +146,7 @@ impl Driver {
         if start.request != Request::Finalize {
             self.write_spec().await?;
             let phase = if resumed { crate::rotation::phase_of(&look, &self.goal) } else { Phase::Planned };
-            self.write_status(phase, Some(&look)).await?;
+            self.write_status(phase, &look).await?;
         }
         Ok(Begin { driver: self, look, resumed })
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::caller;
@@ -24,7 +25,7 @@ use crate::rotation::{Goal, Inventory, Next, Phase, Step, next};
 /// How often the driver looks although nothing happened, to notice silence and the end of patience.
 const LOOK: Duration = Duration::from_millis(500);
 /// A node that has not taken note of its object for this long is called silent.
-const SILENCE: Duration = Duration::from_secs(10);
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// kube-controller-manager's signing file as its container sees it.
 const SIGNER: &str = "/etc/kubernetes/pki/certctl/signer.pem";
 
@@ -72,6 +73,10 @@ pub struct Driver {
     pub(super) progress: Instant,
     pub(super) began: Instant,
     pub(super) finished: bool,
+    /// The condition as this driver wrote it last.
+    pub(super) condition: Option<Condition>,
+    /// `metadata.generation` of the intent as this driver wrote it last.
+    pub(super) generation: Option<i64>,
     /// What was said to be broken already, so that it is said once.
     pub(super) warned: Vec<String>,
     /// CAs whose keys the nodes shall destroy.
@@ -98,11 +103,13 @@ impl Driver {
                 Next::Pause(phase) => return Ok(self.pause(phase)),
                 Next::Wait(phase, reasons) => {
                     self.enter(phase, &look).await?;
+                    self.note_reason(&look).await;
                     self.wait_for(reasons)?;
                     self.write_specs(&look).await?;
                 }
                 Next::Steps(phase, steps) => {
                     self.enter(phase, &look).await?;
+                    self.note_reason(&look).await;
                     self.check(&look, &steps)?;
                     if self.take(&look, steps).await? {
                         continue;
@@ -180,7 +187,8 @@ impl Driver {
             rotation.to = Some(made.authority.id.clone());
         }
         // The certificates first: a goal without certificates could not be followed by another driver.
-        self.write_status(Phase::Planned, None).await?;
+        let look = self.look();
+        self.write_status(Phase::Planned, &look).await?;
         self.write_spec().await?;
         self.goal.to = Some(made.authority.id);
         Ok(())

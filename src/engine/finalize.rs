@@ -47,7 +47,7 @@ impl Driver {
                 |(_, node): &(&str, &crate::rotation::NodeView)| !node.busy() && node.apiserver.vouched_by.is_empty();
             if look.control_plane(&goal).all(|node| served(&node)) {
                 self.forget(&look, &older).await?;
-                self.write_status(Phase::Idle, Some(&look)).await?;
+                self.write_status(Phase::Idle, &look).await?;
                 return Ok(older);
             }
             self.still_patient(&look, &goal)?;

@@ -7,14 +7,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::Serialize;
 
 use super::driver::{Driver, Outcome};
-use super::observe::{Knowledge, inventory};
+use super::observe::{Knowledge, inventory, unheard};
 use super::record::Record;
 use crate::api::{ClusterPkiSpec, ClusterPkiStatus};
 use crate::cluster::Live;
 use crate::error::Error;
 use crate::pki::CaId;
-use crate::plan::{EventKind, same_set};
-use crate::rotation::{Inventory, Phase, Sentence, describe, missing, phase_of, target};
+use crate::plan::EventKind;
+use crate::rotation::{Goal, Inventory, Phase, Reason, Sentence, blocked, describe, missing, phase_of, target};
 
 /// Type of the one condition; its reasons are gkectl's.
 const CONDITION: &str = "CARotation";
@@ -74,18 +74,13 @@ pub struct NodeReport {
 #[must_use]
 pub fn report(live: &Live) -> Option<Report> {
     let record = Record::read(live.cluster_pki()?.as_ref());
-    let look = inventory(live, &record, &Knowledge::default());
+    let silent = unheard(live, Timestamp::now());
+    let look = inventory(live, &record, &Knowledge { silent, ..Knowledge::default() });
     let goal = record.goal(1)?;
     let planes = describe(&look, &goal, &record.versions);
     let rotating = record.rotating();
     let phase = if rotating { phase_of(&look, &goal) } else { Phase::Idle };
-    let drifted = !rotating && drift(&look, &record);
-    let (status, reason) = match (rotating, drifted) {
-        (true, _) => ("False", "CARotationProgressed"),
-        (false, true) => ("False", "CARotationDrifted"),
-        (false, false) => ("True", "CARotationCompleted"),
-    };
-    let blocking = if rotating { missing(phase.next(), &look, &goal) } else { Vec::new() };
+    let (reason, blocking) = standing(&look, &goal, &record, phase);
     let rotation = record.rotation.as_ref();
     let next = match (rotating, rotation.is_some_and(|rotation| rotation.rollback)) {
         (true, true) => "certctl rotate-ca rollback",
@@ -96,8 +91,8 @@ pub fn report(live: &Live) -> Option<Report> {
     let number = |ca: &CaId| record.versions.get(ca).copied().unwrap_or_default();
     Some(Report {
         ca_version: record.wanted,
-        status,
-        reason,
+        status: reason.status(),
+        reason: reason.name(),
         message: planes.message.clone(),
         phase: phase.name().into(),
         started: rotation.map(|rotation| format!("by {} at {}", rotation.started_by, rotation.started_at)),
@@ -110,6 +105,20 @@ pub fn report(live: &Live) -> Option<Report> {
         blocking,
         next: next.into(),
     })
+}
+
+/// The reason, and what is awaited: what only the administrator can mend first.
+fn standing(look: &Inventory, goal: &Goal, record: &Record, phase: Phase) -> (Reason, Vec<String>) {
+    if !record.rotating() {
+        return (record.current().map_or(Reason::Completed, |current| Reason::at_rest(look, current)), Vec::new());
+    }
+    let mut awaited = blocked(look, goal);
+    for lack in missing(phase.next(), look, goal) {
+        if !awaited.contains(&lack) {
+            awaited.push(lack);
+        }
+    }
+    (Reason::under_way(look, goal), awaited)
 }
 
 fn node_report(
@@ -133,14 +142,23 @@ fn node_report(
     }
 }
 
-/// A completed cluster in which a node holds another CA than the one in force.
-fn drift(look: &Inventory, record: &Record) -> bool {
-    let Some(current) = record.current() else { return false };
-    let only = std::slice::from_ref(current);
-    let reporting = look.nodes.values().filter(|node| node.responding);
-    reporting.into_iter().any(|node| {
-        !same_set(&node.state.disk.ca_bundle, only) || node.state.disk.kubelet_client.as_ref() != Some(current)
-    })
+/// The condition to write. Its time is that of its status, not of its reason (Kubernetes API conventions, `metav1.Condition`).
+fn condition(
+    last: Option<&Condition>,
+    reason: Reason,
+    message: String,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let unchanged = last.filter(|last| last.status == reason.status());
+    Condition {
+        type_: CONDITION.into(),
+        status: reason.status().into(),
+        reason: reason.name().into(),
+        message,
+        last_transition_time: unchanged.map_or(Time(now), |last| last.last_transition_time.clone()),
+        observed_generation: generation,
+    }
 }
 
 impl Driver {
@@ -151,31 +169,42 @@ impl Driver {
             rotation: self.record.rotation.clone(),
             waivers: self.goal.waived.iter().map(|node| format!("node/{node}")).collect(),
         };
-        self.cluster.write_cluster_spec(&spec).await?;
+        self.generation = self.cluster.write_cluster_spec(&spec).await?.metadata.generation;
         Ok(())
     }
 
     /// Writes the summary.
-    pub(super) async fn write_status(&mut self, phase: Phase, look: Option<&Inventory>) -> Result<(), Error> {
-        let completed = self.finished;
-        let message = look.map(|look| describe(look, &self.goal, &self.record.versions).message).unwrap_or_default();
-        let condition = Condition {
-            type_: CONDITION.into(),
-            status: if completed { "True" } else { "False" }.into(),
-            reason: if completed { "CARotationCompleted" } else { "CARotationProgressed" }.into(),
-            message: message.clone(),
-            last_transition_time: Time(Timestamp::now()),
-            observed_generation: None,
-        };
+    pub(super) async fn write_status(&mut self, phase: Phase, look: &Inventory) -> Result<(), Error> {
+        let message = describe(look, &self.goal, &self.record.versions).message;
+        let reason = if self.finished { Reason::Completed } else { Reason::under_way(look, &self.goal) };
+        let object = self.live.cluster_pki();
+        let written = object.as_ref().and_then(|object| object.status.as_ref()?.conditions.first());
+        // The watch may be behind what this driver itself has written.
+        let last = self.condition.as_ref().or(written);
+        let generation = object.as_ref().and_then(|object| object.metadata.generation).max(self.generation);
+        let condition = condition(last, reason, message.clone(), generation, Timestamp::now());
         let status = ClusterPkiStatus {
             ca_version: Some(self.record.completed),
             phase: phase.name().into(),
             message,
-            conditions: vec![condition],
+            conditions: vec![condition.clone()],
             authorities: self.record.written(),
         };
         self.cluster.write_cluster_status(&status).await?;
+        self.condition = Some(condition);
         Ok(())
+    }
+
+    /// Writes the summary again when its reason is another: what blocks a rotation comes and goes within a phase. A summary that cannot be
+    /// written is no reason to stop, least of all when an API server is what went away; it is tried again at the next look.
+    pub(super) async fn note_reason(&mut self, look: &Inventory) {
+        let reason = Reason::under_way(look, &self.goal).name();
+        if self.condition.as_ref().is_some_and(|condition| condition.reason == reason) {
+            return;
+        }
+        if let Err(error) = self.write_status(phase_of(look, &self.goal), look).await {
+            tracing::debug!(?error, "the reason");
+        }
     }
 
     /// Closes the rotation: the new CAVersion is in force, the nodes are left to themselves.
@@ -195,7 +224,7 @@ impl Driver {
             gone.push(self.goal.from.clone());
         }
         self.forget(look, &gone).await?;
-        self.write_status(Phase::Completed, Some(look)).await?;
+        self.write_status(Phase::Completed, look).await?;
         if self.goal.rollback {
             self.record.rotation = None;
             self.write_spec().await?;
@@ -223,5 +252,26 @@ impl Driver {
             .collect::<BTreeMap<_, _>>();
         self.forgotten = cas.to_vec();
         self.write_specs(look).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(time: &str) -> Timestamp {
+        time.parse().unwrap()
+    }
+
+    #[test]
+    fn the_time_of_the_condition_is_that_of_its_status() {
+        let (began, later, done) = (at("2026-11-22T12:00:00Z"), at("2026-11-22T12:01:00Z"), at("2026-11-22T12:02:00Z"));
+        let first = condition(None, Reason::Progressed, "a".into(), Some(2), began);
+        let blocked = condition(Some(&first), Reason::Blocked, "b".into(), Some(3), later);
+        assert_eq!((blocked.status.as_str(), blocked.reason.as_str()), ("False", "CARotationBlocked"));
+        assert_eq!((blocked.message.as_str(), blocked.observed_generation), ("b", Some(3)));
+        assert_eq!(blocked.last_transition_time.0, began);
+        let completed = condition(Some(&blocked), Reason::Completed, "c".into(), Some(3), done);
+        assert_eq!((completed.status.as_str(), completed.last_transition_time.0), ("True", done));
     }
 }

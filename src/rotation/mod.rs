@@ -8,6 +8,7 @@
 //!
 //! **Assumptions.** The inventory is true: what an agent reports was read from files, handshakes and processes.
 
+mod condition;
 mod inventory;
 pub mod matrix;
 mod phase;
@@ -18,6 +19,7 @@ pub mod simulate;
 mod status;
 mod targets;
 
+pub use condition::{Reason, blocked};
 pub use inventory::{ClusterView, Goal, Inventory, NodeView, verdict};
 pub use phase::{Phase, UnknownPhase};
 pub use planner::{Next, Step, next};

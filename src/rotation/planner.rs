@@ -3,6 +3,7 @@
 use crate::pki::CaId;
 use crate::plan::{ClusterOp, Leaf, NodeTarget, Op, Verdict, node_ops};
 
+use super::condition::unheard;
 use super::inventory::{Goal, Inventory, NodeView, verdict};
 use super::phase::Phase;
 use super::progress::{Missing, missing, phase_of};
@@ -79,12 +80,7 @@ fn make(inventory: &Inventory, goal: &Goal) -> Next {
 fn waiting_for(phase: Phase, inventory: &Inventory, goal: &Goal) -> Vec<Missing> {
     let mut reasons = Vec::new();
     for (name, node) in inventory.counted(goal) {
-        if let Some(problem) = &node.problem {
-            reasons.push(format!("node/{name}: {problem}"));
-        }
-        if !node.responding {
-            reasons.push(format!("node/{name}: its agent does not respond (go on without it: --waive node/{name})"));
-        }
+        reasons.extend(unheard(name, node));
     }
     reasons.extend(missing(phase, inventory, goal));
     reasons
