@@ -5,6 +5,7 @@ mod client;
 pub mod csr;
 mod error;
 mod install;
+pub mod kubeadm;
 mod kubelet;
 mod lease;
 mod live;

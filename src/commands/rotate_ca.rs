@@ -247,6 +247,9 @@ impl View for PlanReport {
                 text.push_str(&format!("\n{}: cuts {who}", phase.phase));
             }
         }
+        for warning in &self.warnings {
+            text.push_str(&format!("\nwarning: {warning}"));
+        }
         for blocker in &self.blockers {
             text.push_str(&format!("\nblocked: {blocker}"));
         }

@@ -10,12 +10,13 @@ use super::caller;
 use super::driver::{Driver, Settings};
 use super::observe::{Knowledge, health, inventory};
 use super::record::Record;
+use super::survey::survey;
 use crate::api::{AuthorityRecord, ClusterPkiSpec, RotationIntent};
 use crate::cluster::{Access, Cluster, DriverLease, Live, trust};
 use crate::error::Error;
 use crate::pki::Certificate;
-use crate::plan::Event;
-use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, preflight};
+use crate::plan::{Event, EventKind};
+use crate::rotation::{Blocker, ClusterHealth, Goal, Inventory, NodeHealth, Phase, Preflight, preflight, warnings};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -88,7 +89,9 @@ impl Begin {
         let mut knowledge = Knowledge { ping: Some(ping), ..Knowledge::default() };
         knowledge.caller = caller::read(&cluster, &record);
         let known: Vec<_> = record.versions.keys().cloned().collect();
-        knowledge.ca_bundles = cluster.ca_bundles(&known).await?;
+        let bundles = cluster.ca_bundles(&known).await?;
+        knowledge.ca_bundles = bundles.held;
+        let objects = survey(&cluster, &live, bundles.broken).await?;
         let now = Instant::now();
         let driver = Driver {
             cluster,
@@ -112,35 +115,18 @@ impl Begin {
             warned: Vec::new(),
             forgotten: Vec::new(),
         };
-        driver.first_look(start, resumed).await
+        driver.first_look(start, &objects, resumed).await
     }
 }
 
 impl Driver {
-    async fn first_look(mut self, start: &Start<'_>, resumed: bool) -> Result<Begin, Error> {
+    async fn first_look(mut self, start: &Start<'_>, objects: &ClusterHealth, resumed: bool) -> Result<Begin, Error> {
         let asked = Timestamp::now().as_millisecond();
         let look = self.roll_call().await?;
         let health = health(&self.live, asked, Timestamp::now().as_millisecond());
-        let mut blockers = preflight(&Preflight {
-            inventory: &look,
-            goal: &self.goal,
-            health: &health,
-            version: env!("CARGO_PKG_VERSION"),
-            now: Timestamp::now().as_second(),
-        });
-        if let Some(problem) = caller::blocker(&self.cluster) {
-            let remedy =
-                "use a kubeconfig of another admin, for example /etc/kubernetes/admin.conf of a control-plane node"
-                    .into();
-            blockers.push(Blocker { object: "kubeconfig".into(), problem, remedy });
-        }
         // A rotation under way may have nodes that are down: the planner names them and waits.
-        if !resumed && !blockers.is_empty() {
+        if !resumed && let Err(error) = self.may_begin(start.request, &look, &health, objects).await {
             self.lease.release().await;
-            let mut error = Error::refused("the rotation cannot begin; nothing was changed");
-            for blocker in &blockers {
-                error = error.caused_by(blocker.to_string());
-            }
             return Err(error);
         }
         if start.request != Request::Finalize {
@@ -149,6 +135,41 @@ impl Driver {
             self.write_status(phase, &look).await?;
         }
         Ok(Begin { driver: self, look, resumed })
+    }
+
+    /// Refuses what must not begin.
+    async fn may_begin(
+        &self,
+        request: Request,
+        look: &Inventory,
+        health: &BTreeMap<String, NodeHealth>,
+        objects: &ClusterHealth,
+    ) -> Result<(), Error> {
+        let input = Preflight {
+            inventory: look,
+            goal: &self.goal,
+            health,
+            cluster: objects,
+            version: env!("CARGO_PKG_VERSION"),
+            now: Timestamp::now().as_second(),
+        };
+        let (mut blockers, warnings) = (preflight(&input), warnings(&input));
+        if let Some(problem) = caller::blocker(&self.cluster) {
+            let remedy =
+                "use a kubeconfig of another admin, for example /etc/kubernetes/admin.conf of a control-plane node"
+                    .into();
+            blockers.push(Blocker { object: "kubeconfig".into(), problem, remedy });
+        }
+        if !blockers.is_empty() {
+            let error = Error::refused("the rotation cannot begin; nothing was changed");
+            return Err(blockers.iter().fold(error, |error, blocker| error.caused_by(blocker.to_string())));
+        }
+        if matches!(request, Request::Rotate { .. }) {
+            for message in warnings {
+                self.emit(EventKind::Warning { message });
+            }
+        }
+        Ok(())
     }
 
     /// Pings every agent and waits for the answers of those that are there.

@@ -259,7 +259,7 @@ impl Driver {
             ClusterOp::ClusterInfo(cas) => self.cluster.write_cluster_info(&self.record.certificates(cas)).await?,
             ClusterOp::CaBundles(cas) => {
                 self.cluster.write_ca_bundles(&known, &self.record.certificates(cas)).await?;
-                self.knowledge.ca_bundles = self.cluster.ca_bundles(&known).await?;
+                self.knowledge.ca_bundles = self.cluster.ca_bundles(&known).await?.held;
             }
             ClusterOp::KubeadmConfig { own_signer } => {
                 self.cluster.write_kubeadm_config(own_signer.then_some(SIGNER)).await?

@@ -9,12 +9,13 @@ use super::begin::{Start, intend, read_record};
 use super::caller;
 use super::observe::{Knowledge, health, inventory};
 use super::record::Record;
+use super::survey::survey;
 use crate::cluster::{Cluster, Live};
 use crate::error::Error;
 use crate::pki::CaId;
 use crate::rotation::matrix::{Matrix, model};
 use crate::rotation::simulate::{settle, take, whole_plan};
-use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, Step, preflight};
+use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, Step, preflight, warnings};
 
 /// The plan, for people and scripts.
 #[derive(Clone, Debug, Serialize)]
@@ -24,6 +25,8 @@ pub struct PlanReport {
     pub ca_version: u32,
     /// What would have to be mended first.
     pub blockers: Vec<Blocker>,
+    /// What the administrator should know first, and what stops nothing.
+    pub warnings: Vec<String>,
     /// Phases in order.
     pub phases: Vec<PlannedPhase>,
 }
@@ -70,20 +73,23 @@ pub async fn dry_run(start: &Start<'_>, max_unavailable: impl Fn(usize) -> usize
     goal.waived.extend(start.waive.iter().cloned());
     let caller = caller::read(&cluster, &record);
     let known: Vec<CaId> = record.versions.keys().cloned().collect();
-    let knowledge = Knowledge { caller, ca_bundles: cluster.ca_bundles(&known).await?, ..Knowledge::default() };
+    let bundles = cluster.ca_bundles(&known).await?;
+    let objects = survey(&cluster, &live, bundles.broken).await?;
+    let knowledge = Knowledge { caller, ca_bundles: bundles.held, ..Knowledge::default() };
     let look = inventory(&live, &record, &knowledge);
     goal.max_unavailable = max_unavailable(look.nodes.len());
     let now = Timestamp::now();
-    let millis = now.as_millisecond();
-    let blockers = preflight(&Preflight {
+    let input = Preflight {
         inventory: &look,
         goal: &goal,
         health: &health(&live, i64::MIN / 2, i64::MAX / 2),
+        cluster: &objects,
         version: env!("CARGO_PKG_VERSION"),
-        now: millis / 1000,
-    });
+        now: now.as_second(),
+    };
+    let (blockers, warnings) = (preflight(&input), warnings(&input));
     let phases = if blockers.is_empty() { phases(&look, &goal, &record, now)? } else { Vec::new() };
-    Ok(PlanReport { ca_version: record.wanted, blockers, phases })
+    Ok(PlanReport { ca_version: record.wanted, blockers, warnings, phases })
 }
 
 fn phases(look: &Inventory, goal: &Goal, record: &Record, now: Timestamp) -> Result<Vec<PlannedPhase>, Error> {

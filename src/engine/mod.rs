@@ -15,6 +15,7 @@ mod observe;
 mod pace;
 mod record;
 mod report;
+mod survey;
 
 pub use begin::{Begin, Request, Start};
 pub use driver::{Driver, Outcome, Settings};

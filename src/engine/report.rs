@@ -223,6 +223,7 @@ impl Driver {
         if self.goal.rollback {
             gone.push(self.goal.from.clone());
         }
+        self.drop_uploaded().await;
         self.forget(look, &gone).await?;
         self.write_status(Phase::Completed, look).await?;
         if self.goal.rollback {
