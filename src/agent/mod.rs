@@ -10,6 +10,7 @@ mod operations;
 mod probing;
 mod requests;
 mod session;
+mod snapshot;
 
 use std::path::PathBuf;
 

@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use super::changes::{follow_folders, follow_object};
 use super::operations::callbacks;
 use super::probing::Prober;
-use super::requests;
-use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, SealFor, SealedKey};
+use super::{requests, snapshot};
+use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, SealFor, SealedKey, Snapshot};
 use crate::cluster::Cluster;
 use crate::error::Error;
-use crate::node::{ApplyContext, Authorities, Node, Observation, apply};
+use crate::node::{ApplyContext, Authorities, Node, Observation, apply, in_full};
 use crate::pki::{Certificate, SealingKey};
 use crate::plan::{Component, NodeTarget, Op, node_ops};
 use crate::probe;
@@ -31,6 +31,9 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Where etcd answers without TLS on a kubeadm node (`--listen-metrics-urls`).
 const ETCD_HEALTH: (&str, &str) = ("127.0.0.1:2381", "/readyz");
 
+/// Name of the back-ups when the driver gives none.
+const UNNAMED: &str = "unnamed";
+
 /// An agent at work.
 pub struct Session {
     node: Node,
@@ -39,6 +42,7 @@ pub struct Session {
     sealing: SealingKey,
     prober: Prober,
     made: Option<Made>,
+    snapshot: Option<Snapshot>,
     /// What was asked for and the answer: sealing twice would give two different ciphertexts of the same key.
     sealed: (Vec<SealFor>, Vec<SealedKey>),
     reported: Option<NodePkiStatus>,
@@ -49,18 +53,6 @@ pub struct Session {
 fn next_ops(ops: Vec<Op>) -> Vec<Op> {
     let pods = ops.iter().take_while(|op| matches!(op, Op::RestartStaticPod { .. })).count();
     ops.into_iter().take(pods.max(1)).collect()
-}
-
-/// An error with its causes: what the administrator sees of it is one line in an object.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// What to wait for after a look.
@@ -89,6 +81,7 @@ impl Session {
             sealing,
             prober: Prober::default(),
             made: None,
+            snapshot: None,
             sealed: Default::default(),
             reported: None,
             unsettled: 0,
@@ -135,6 +128,7 @@ impl Session {
         let generation = object.and_then(|object| object.metadata.generation).unwrap_or_default();
         let mut authorities = Authorities::open(self.node.layout());
         let mut problem = self.answer_requests(&spec, &mut authorities).err();
+        self.answer_snapshot(&spec).await;
         if problem.is_none()
             && let Some(target) = &spec.target
         {
@@ -176,6 +170,18 @@ impl Session {
         Ok(())
     }
 
+    /// A request is answered once, whatever comes of it: a snapshot that failed is not tried again and again.
+    async fn answer_snapshot(&mut self, spec: &NodePkiSpec) {
+        if self.snapshot.as_ref().map(|answer| &answer.request) == spec.snapshot.as_ref() {
+            return;
+        }
+        let rotation = spec.rotation.as_deref().unwrap_or(UNNAMED);
+        self.snapshot = match &spec.snapshot {
+            Some(request) => Some(snapshot::save(request, rotation, self.node.layout()).await),
+            None => None,
+        };
+    }
+
     /// Applies operations until the target is reached, a newer object arrives, or one fails.
     async fn reach(
         &mut self,
@@ -210,7 +216,7 @@ impl Session {
 
     async fn apply(&self, op: &Op, spec: &NodePkiSpec, authorities: &Authorities) -> Result<(), String> {
         let callbacks = callbacks(&self.cluster, &self.name, self.node.layout());
-        let rotation = spec.rotation.as_deref().unwrap_or("unnamed");
+        let rotation = spec.rotation.as_deref().unwrap_or(UNNAMED);
         let context = ApplyContext {
             node: &self.node,
             authorities,
@@ -255,6 +261,7 @@ impl Session {
             state: observed.state,
             certificates: observed.rows,
             made: self.made.clone(),
+            snapshot: self.snapshot.clone(),
             sealed_keys: self.sealed.1.clone(),
             doing: None,
             problem: (!problems.is_empty()).then(|| problems.join("; ")),

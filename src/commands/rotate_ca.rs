@@ -33,6 +33,9 @@ pub struct RotateCaArgs {
     /// The CAVersion wanted; it must be the next one
     #[arg(long, value_name = "N")]
     ca_version: Option<u32>,
+    /// Do not save a snapshot of etcd first
+    #[arg(long)]
+    no_etcd_snapshot: bool,
     /// Stop before this phase; `drop` is the point of no return
     #[arg(long, value_name = "PHASE")]
     pause_before: Option<Phase>,
@@ -75,7 +78,7 @@ pub(crate) async fn run(context: &Context, args: &RotateCaArgs) -> Result<(), Er
         Some(path) => Config::load(path).map_err(|error| Error::usage(error.to_string()))?,
         None => Config::default(),
     };
-    let job = Job { context, args: &args.options, config: &config };
+    let job = Job { context, args: &args.options, config: &config, etcd_snapshot: !args.no_etcd_snapshot };
     match &args.command {
         Some(RotateCaCommand::Rollback) => job.rotate(Request::Rollback, None).await,
         Some(RotateCaCommand::Finalize { accept_cut_off }) => job.finalize(*accept_cut_off).await,
@@ -93,6 +96,7 @@ struct Job<'a> {
     context: &'a Context,
     args: &'a RunArgs,
     config: &'a Config,
+    etcd_snapshot: bool,
 }
 
 impl Job<'_> {
@@ -167,6 +171,7 @@ impl Job<'_> {
             timeout: Duration::try_from(timeout).unwrap_or(Duration::ZERO),
             max_unavailable: Box::new(move |nodes| limit.of(nodes)),
             pause_before,
+            etcd_snapshot: self.etcd_snapshot,
             leaf_validity_seconds: self.config.leaf_validity.map(|validity| validity.get().as_secs()),
             algorithm: self.config.key_algorithm.map(|algorithm| algorithm.to_string()),
             ca_validity_seconds: self.config.ca_validity.map(|validity| validity.get().as_secs()),

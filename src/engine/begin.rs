@@ -137,9 +137,9 @@ impl Driver {
         Ok(Begin { driver: self, look, resumed })
     }
 
-    /// Refuses what must not begin.
+    /// Refuses what must not begin, and has the way back saved for what may.
     async fn may_begin(
-        &self,
+        &mut self,
         request: Request,
         look: &Inventory,
         health: &BTreeMap<String, NodeHealth>,
@@ -167,6 +167,9 @@ impl Driver {
         if matches!(request, Request::Rotate { .. }) {
             for message in warnings {
                 self.emit(EventKind::Warning { message });
+            }
+            if self.settings.etcd_snapshot {
+                self.save_etcd(look, health).await?;
             }
         }
         Ok(())

@@ -37,6 +37,8 @@ pub struct Settings {
     pub max_unavailable: Box<dyn Fn(usize) -> usize + Send + Sync>,
     /// The phase before which to stop.
     pub pause_before: Option<Phase>,
+    /// Whether a snapshot of etcd is saved before a rotation begins.
+    pub etcd_snapshot: bool,
     /// Lifetime of new leaves, seconds.
     pub leaf_validity_seconds: Option<i64>,
     /// kubeadm's name of the new CA's key algorithm.

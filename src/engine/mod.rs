@@ -15,6 +15,7 @@ mod observe;
 mod pace;
 mod record;
 mod report;
+mod snapshot;
 mod survey;
 
 pub use begin::{Begin, Request, Start};

@@ -6,6 +6,7 @@ mod atomic;
 mod authorities;
 mod cri;
 mod error;
+mod etcd;
 #[cfg(test)]
 mod fixture;
 mod journal;
@@ -22,7 +23,8 @@ pub use crate::plan::{CertificateKind, CertificateRow};
 pub use apply::{ApplyContext, Callbacks, apply};
 pub use authorities::Authorities;
 pub use cri::{ContainerState, Cri, RunningContainer};
-pub use error::{BoxError, NodeError};
+pub use error::{BoxError, NodeError, in_full};
+pub use etcd::{ETCD, Etcd, EtcdSnapshot};
 pub use layout::Layout;
 pub use loaded::History;
 pub use observe::{Node, Observation};
