@@ -1,6 +1,8 @@
 //! The command line: global flags, the list of commands, and the one table that dispatches them.
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
@@ -65,6 +67,7 @@ pub fn command_tree(plugin: bool) -> clap::Command {
 /// # Errors
 /// Whatever the command could not do; see [`crate::error::ErrorKind`].
 pub fn run(context: &Context, signals: watch::Sender<Option<Signal>>, command: Command) -> Result<(), Error> {
+    let kept_private = no_core_dumps();
     // The agent lives on every node of the cluster: one thread keeps it small.
     let mut builder = match command {
         Command::Agent(_) => tokio::runtime::Builder::new_current_thread(),
@@ -72,6 +75,9 @@ pub fn run(context: &Context, signals: watch::Sender<Option<Signal>>, command: C
     };
     let runtime = builder.enable_all().build().map_err(|e| Error::failed(format!("cannot start the runtime: {e}")))?;
     crate::ui::start_log(context.global.verbose);
+    if let Err(error) = kept_private {
+        tracing::warn!(%error, "a crash may write private keys into a core dump: forbid them with `ulimit -c 0`");
+    }
     let outcome = runtime.block_on(async {
         // Before anything begins: a signal must never find the default handler once work is under way.
         let stop = StopSignal::listen(signals).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")))?;
@@ -83,6 +89,16 @@ pub fn run(context: &Context, signals: watch::Sender<Option<Signal>>, command: C
     // A thread that still waits for an answer on stdin must not hold up the exit.
     runtime.shutdown_background();
     outcome
+}
+
+/// Private keys are in memory, and a panic ends the process with SIGABRT: what it held must not land on the disk or at a core handler.
+/// Not being dumpable also keeps other processes of the same user from reading the memory (prctl(2), PR_SET_DUMPABLE).
+///
+/// # Errors
+/// The system refuses.
+pub fn no_core_dumps() -> nix::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    prctl::set_dumpable(false)
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
@@ -137,6 +153,13 @@ mod tests {
     #[test]
     fn the_command_tree_is_consistent() {
         command_tree(false).debug_assert();
+    }
+
+    #[test]
+    fn a_crash_writes_no_memory_to_a_disk() {
+        no_core_dumps().unwrap();
+        assert_eq!(nix::sys::resource::getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, 0));
+        assert!(!prctl::get_dumpable().unwrap());
     }
 
     #[test]

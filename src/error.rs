@@ -82,13 +82,15 @@ pub struct Error {
     message: String,
     causes: Vec<String>,
     hints: Vec<String>,
+    /// The API server could not answer just then: the same call may go through later.
+    passing: bool,
 }
 
 impl Error {
     /// An error of a kind. The message is lower-case, has no final period and names the object.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), causes: Vec::new(), hints: Vec::new() }
+        Self { kind, message: message.into(), causes: Vec::new(), hints: Vec::new(), passing: false }
     }
 
     /// Could not find out or could not do.
@@ -147,6 +149,18 @@ impl Error {
         self
     }
 
+    /// True when the API server could not answer just then, so that whoever can wait may try again.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        self.passing
+    }
+
+    /// The message and what lies behind it, as one sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        std::iter::once(&self.message).chain(&self.causes).map(String::as_str).collect::<Vec<_>>().join(": ")
+    }
+
     /// The outcome.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
@@ -194,7 +208,12 @@ impl From<ClusterError> for Error {
                 Self::failed(error.to_string()).hint("run `certctl install` first")
             }
             ClusterError::Call { code: Some(422), .. } => Self::refused(error.to_string()),
-            _ => Self::failed(error.to_string()),
+            ClusterError::Several { failed, of } => {
+                let several = Self::failed(format!("{} of {of} calls of the API server failed", failed.len()));
+                let several = failed.iter().fold(several, |several, one| several.caused_by(one.to_string()));
+                Self { passing: error.is_passing(), ..several }
+            }
+            _ => Self { passing: error.is_passing(), ..Self::failed(error.to_string()) },
         }
     }
 }

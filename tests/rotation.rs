@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use certctl::pki::{CaId, Material};
-use certctl::plan::{Conf, ConfState, Leaf, LeafState, NodeState, Op, ProcessState, node_ops};
+use certctl::plan::{ClusterOp, Component, Conf, ConfState, Leaf, LeafState, NodeState, Op, ProcessState, node_ops};
 use certctl::rotation::matrix::{Matrix, model};
 use certctl::rotation::simulate::{apply_op, settle, take, whole_plan};
 use certctl::rotation::{
@@ -61,6 +61,7 @@ fn cluster(control_planes: usize, workers: usize) -> (Inventory, Goal) {
         client_ca: vec![old.clone()],
         controller_manager_leader: Some("cp-1".into()),
         csr_signer: None,
+        asks_for_csrs: true,
         caller: Some(conf(&old)),
     };
     let goal = Goal {
@@ -350,7 +351,8 @@ fn an_edge_that_is_broken_already_is_named_and_does_not_stop_a_step_that_leaves_
 
 #[test]
 fn a_rotation_is_blocked_when_only_nodes_in_trouble_are_awaited() {
-    let trouble: [(&str, fn(&mut NodeView)); 4] = [
+    type Befall = fn(&mut NodeView);
+    let trouble: [(&str, Befall); 4] = [
         ("its agent does not respond", |node| node.responding = false),
         ("disk full", |node| node.problem = Some("disk full".into())),
         ("the node is not Ready", |node| node.ready = false),
@@ -406,4 +408,25 @@ fn at_rest_a_node_with_another_ca_is_drift() {
     assert_eq!(Reason::at_rest(&world, &ca("old")), Reason::Completed);
     world.nodes.get_mut("w-1").unwrap().state.disk.kubelet_client = Some(ca("foreign"));
     assert_eq!(Reason::at_rest(&world, &ca("old")), Reason::Drifted);
+}
+
+#[test]
+fn narrowing_what_joiners_and_pods_trust_is_refused_while_an_api_server_serves_the_old_chain() {
+    let (mut world, mut goal) = cluster(3, 2);
+    goal.to = Some(ca("new"));
+    world.recorded.insert(ca("new"));
+    let materials = materials();
+    let matrix = Matrix::new(&materials, now());
+    let narrow = [Step::Cluster(ClusterOp::ClusterInfo(vec![ca("new")]))];
+    let violations = matrix.check(&world, &goal, &narrow);
+    assert!(violations.iter().any(|v| v.verifier.contains("cluster-info")), "{violations:?}");
+
+    // A kube-controller-manager that starts with the new CA alone would tell every pod to trust no other.
+    world.nodes.get_mut("cp-1").unwrap().state.disk.ca_bundle = vec![ca("new")];
+    let restart =
+        Op::RestartStaticPod { component: Component::KubeControllerManager, own_signer: None, during: Vec::new() };
+    let wanted = target(Phase::CPTrusted, &world.nodes["cp-1"], &world, &goal).unwrap();
+    let steps = [Step::Node { node: "cp-1".into(), target: Box::new(wanted), ops: vec![restart] }];
+    let violations = matrix.check(&world, &goal, &steps);
+    assert!(violations.iter().any(|v| v.verifier.contains("pods in namespace")), "{violations:?}");
 }

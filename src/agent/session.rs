@@ -1,5 +1,6 @@
 //! One agent's life: look, do, report, wait.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -9,12 +10,13 @@ use tokio::sync::watch;
 use super::changes::{follow_folders, follow_object};
 use super::operations::callbacks;
 use super::probing::Prober;
-use super::{requests, snapshot};
-use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, SealFor, SealedKey, Snapshot};
+use super::requests::{self, Handout};
+use super::snapshot;
+use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, Snapshot};
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::node::{ApplyContext, Authorities, Node, Observation, apply, in_full};
-use crate::pki::{Certificate, SealingKey};
+use crate::pki::{CaId, Certificate, SealingKey};
 use crate::plan::{Component, NodeTarget, Op, node_ops};
 use crate::probe;
 
@@ -43,8 +45,9 @@ pub struct Session {
     prober: Prober,
     made: Option<Made>,
     snapshot: Option<Snapshot>,
-    /// What was asked for and the answer: sealing twice would give two different ciphertexts of the same key.
-    sealed: (Vec<SealFor>, Vec<SealedKey>),
+    handout: Handout,
+    /// The CAs of whose keys this process has looked for every copy.
+    forgotten: BTreeSet<CaId>,
     reported: Option<NodePkiStatus>,
     unsettled: u32,
 }
@@ -82,7 +85,8 @@ impl Session {
             prober: Prober::default(),
             made: None,
             snapshot: None,
-            sealed: Default::default(),
+            handout: Handout::default(),
+            forgotten: BTreeSet::new(),
             reported: None,
             unsettled: 0,
         })
@@ -127,15 +131,16 @@ impl Session {
         let spec = object.map(|object| object.spec.clone()).unwrap_or_default();
         let generation = object.and_then(|object| object.metadata.generation).unwrap_or_default();
         let mut authorities = Authorities::open(self.node.layout());
-        let mut problem = self.answer_requests(&spec, &mut authorities).err();
         self.answer_snapshot(&spec).await;
-        if problem.is_none()
-            && let Some(target) = &spec.target
-        {
-            problem = self.reach(target, &spec, &authorities, generation, newer).await.err();
+        // What a request stumbles over is no reason to leave the node where it is.
+        let mut problems = self.answer_requests(&spec, &mut authorities);
+        if let Some(target) = &spec.target {
+            problems.extend(self.reach(target, &spec, &authorities, generation, newer).await.err());
         }
-        let failed = problem.is_some();
-        let (status, settled) = self.look(&spec, generation, &authorities, problem).await;
+        // Last: a node that comes back late signs with the old key until it has reached its target.
+        problems.extend(requests::forget(&spec.forget, &mut authorities, &mut self.forgotten));
+        let failed = !problems.is_empty();
+        let (status, settled) = self.look(&spec, generation, &authorities, problems).await;
         self.unsettled = if settled { 0 } else { self.unsettled.saturating_add(1) };
         let reported = self.report(status).await;
         match (failed || !reported, settled) {
@@ -145,29 +150,25 @@ impl Session {
         }
     }
 
-    fn answer_requests(&mut self, spec: &NodePkiSpec, authorities: &mut Authorities) -> Result<(), String> {
-        requests::know(spec, authorities)?;
+    fn answer_requests(&mut self, spec: &NodePkiSpec, authorities: &mut Authorities) -> Vec<String> {
+        let mut problems = requests::know(spec, authorities);
         let layout = self.node.layout().clone();
         if layout.is_control_plane() && !spec.authorities.is_empty() {
-            authorities.import_stock(&layout).map_err(|error| error.to_string())?;
+            problems.extend(authorities.import_stock(&layout).err().map(|error| in_full(&error)));
         }
-        requests::take_in(spec, &self.name, &self.sealing, authorities)?;
-        for ca in &spec.forget {
-            if authorities.has_key(ca) {
-                authorities.remove(ca).map_err(|error| error.to_string())?;
-            }
-        }
+        problems.extend(requests::take_in(spec, &self.name, &self.sealing, &layout, authorities));
         match &spec.make {
             Some(request) if self.made.as_ref().is_none_or(|made| made.request != request.request) => {
-                self.made = Some(requests::make(request, &layout, authorities, Timestamp::now())?);
+                match requests::make(request, &layout, authorities, Timestamp::now()) {
+                    Ok(made) => self.made = Some(made),
+                    Err(problem) => problems.push(problem),
+                }
             }
             Some(_) => {}
             None => self.made = None,
         }
-        if self.sealed.0 != spec.seal_for {
-            self.sealed = (spec.seal_for.clone(), requests::seal(&spec.seal_for, authorities)?);
-        }
-        Ok(())
+        problems.extend(self.handout.answer(&spec.seal_for, authorities));
+        problems
     }
 
     /// A request is answered once, whatever comes of it: a snapshot that failed is not tried again and again.
@@ -237,10 +238,9 @@ impl Session {
         spec: &NodePkiSpec,
         generation: i64,
         authorities: &Authorities,
-        problem: Option<String>,
+        mut problems: Vec<String>,
     ) -> (NodePkiStatus, bool) {
         let known: Vec<Certificate> = authorities.certificates().cloned().collect();
-        let mut problems: Vec<String> = problem.into_iter().collect();
         let observed = match self.node.observe(&known).await {
             Ok(observed) => observed,
             Err(error) => {
@@ -262,7 +262,7 @@ impl Session {
             certificates: observed.rows,
             made: self.made.clone(),
             snapshot: self.snapshot.clone(),
-            sealed_keys: self.sealed.1.clone(),
+            sealed_keys: self.handout.keys.clone(),
             doing: None,
             problem: (!problems.is_empty()).then(|| problems.join("; ")),
             etcd_healthy: None,

@@ -42,6 +42,9 @@ pub struct ClusterPkiSpec {
     /// Objects left out by name, for example `node/w-7`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waivers: Vec<String>,
+    /// CAs that are over and whose keys some control-plane node has still to destroy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forget: Vec<CaId>,
 }
 
 /// What is being replaced by what, by whom.

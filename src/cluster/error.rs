@@ -29,6 +29,14 @@ pub enum ClusterError {
         /// What is wrong.
         problem: String,
     },
+    /// Some of many calls failed; the others were made.
+    #[error("{} of {of} calls failed: {}", failed.len(), failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several {
+        /// Each failure, at least one.
+        failed: Vec<Self>,
+        /// How many calls were made.
+        of: usize,
+    },
     /// Another driver holds the Lease.
     #[error("another certctl is at work: {holder}, since {since}")]
     Held {
@@ -57,11 +65,25 @@ impl ClusterError {
         Self::Content { object: object.into(), problem: problem.to_string() }
     }
 
-    /// The HTTP status code, when the API server answered.
+    /// True when nobody answered, or an API server that could not do it just then (a write that met another one, too many requests, an
+    /// etcd without a leader): a power cut looks like this to those who stay.
     #[must_use]
-    pub const fn code(&self) -> Option<u16> {
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Several { failed, .. } => failed.iter().all(Self::is_passing),
+            other => matches!(other, Self::Call { code: None | Some(408 | 409 | 429 | 500..=599), .. }),
+        }
+    }
+
+    /// The HTTP status code, when the API server answered; of several failures, the one that they share.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
         match self {
             Self::Call { code, .. } => *code,
+            Self::Several { failed, .. } => {
+                let (first, rest) = failed.split_first()?;
+                first.code().filter(|code| rest.iter().all(|error| error.code() == Some(*code)))
+            }
             _ => None,
         }
     }

@@ -38,6 +38,7 @@ pub fn manifests(options: &InstallOptions) -> Vec<Value> {
     ];
     objects.extend(roles());
     objects.extend(own_node_only());
+    objects.extend(own_leases_only());
     objects.push(daemon_set(options));
     objects
 }
@@ -83,24 +84,48 @@ fn roles() -> Vec<Value> {
 const EMPTY_SPEC: &str = "oldObject != null || ((!has(object.spec.target) || object.spec.target == null) && \
     (!has(object.spec.make) || object.spec.make == null) && (!has(object.spec.sealFor) || size(object.spec.sealFor) == 0))";
 
+/// CEL: the node of the pod whose token the request carries (bound service account tokens name it).
+const OWN_NODE: &str = "request.userInfo.extra[?'authentication.kubernetes.io/node-name'][0].orValue('')";
+
 /// An agent writes its own node's object only, and no spec: the API server itself refuses the rest.
-fn own_node_only() -> Vec<Value> {
+fn own_node_only() -> [Value; 2] {
+    let rule = json!({
+        "apiGroups": [GROUP], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["nodepkis", "nodepkis/status"],
+    });
+    let validations = json!([
+        { "expression": format!("object.metadata.name == {OWN_NODE}"), "message": "an agent writes the NodePKI of its own node only" },
+        { "expression": EMPTY_SPEC, "message": "an agent writes no spec" },
+    ]);
+    policy(AGENT, &rule, &validations)
+}
+
+/// An agent releases the Lease of a leader on its own node only: a worker, where nobody leads, releases none. The identity is
+/// `HOSTNAME_UUID` (`k8s.io/component-base` leader election); where a host's name is not its Node's, the Lease runs out by itself.
+fn own_leases_only() -> [Value; 2] {
+    let rule = json!({
+        "apiGroups": ["coordination.k8s.io"], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["leases"],
+    });
+    let held = format!(
+        "{OWN_NODE} != '' && has(oldObject.spec) && has(oldObject.spec.holderIdentity) && \
+        oldObject.spec.holderIdentity.startsWith({OWN_NODE} + '_')"
+    );
+    let validations =
+        json!([{ "expression": held, "message": "an agent releases the Lease of a leader on its own node only" }]);
+    policy(&format!("{AGENT}-leases"), &rule, &validations)
+}
+
+/// A rule for the agents' requests, and its binding.
+fn policy(name: &str, rule: &Value, validations: &Value) -> [Value; 2] {
     let agent = format!("request.userInfo.username == 'system:serviceaccount:{NAMESPACE}:{AGENT}'");
-    let node = "request.userInfo.extra[?'authentication.kubernetes.io/node-name'][0].orValue('')";
-    vec![
-        json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": cluster_named(AGENT), "spec": {
+    [
+        json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": cluster_named(name), "spec": {
             "failurePolicy": "Fail",
-            "matchConstraints": { "resourceRules": [{
-                "apiGroups": [GROUP], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["nodepkis", "nodepkis/status"],
-            }]},
+            "matchConstraints": { "resourceRules": [rule] },
             "matchConditions": [{ "name": "agents", "expression": agent }],
-            "validations": [
-                { "expression": format!("object.metadata.name == {node}"), "message": "an agent writes the NodePKI of its own node only" },
-                { "expression": EMPTY_SPEC, "message": "an agent writes no spec" },
-            ],
+            "validations": validations,
         }}),
-        json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": cluster_named(AGENT),
-            "spec": { "policyName": AGENT, "validationActions": ["Deny"] },
+        json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": cluster_named(name),
+            "spec": { "policyName": name, "validationActions": ["Deny"] },
         }),
     ]
 }
@@ -217,5 +242,49 @@ impl Cluster {
             Api::namespaced_with(self.client.clone(), &namespace, &resource)
         };
         Ok((api, name.clone(), format!("{}/{name}", kind.to_lowercase())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an agent may do to a resource, by the roles, and the operations that a policy looks at.
+    fn granted_and_watched(resource: &str) -> (Vec<String>, Vec<String>) {
+        let objects = manifests(&InstallOptions { image: "certctl:test".into() });
+        let lists = |pointer: &str, list: &str| -> Vec<String> {
+            let rules = objects.iter().filter_map(|object| object.pointer(pointer)?.as_array()).flatten();
+            let ours = rules.filter(|rule| rule["resources"].as_array().unwrap().contains(&resource.into()));
+            ours.flat_map(|rule| rule[list].as_array().unwrap()).map(|word| word.as_str().unwrap().into()).collect()
+        };
+        (lists("/rules", "verbs"), lists("/spec/matchConstraints/resourceRules", "operations"))
+    }
+
+    #[test]
+    fn what_an_agent_may_change_a_policy_limits_to_its_own_node() {
+        for resource in ["nodepkis", "nodepkis/status", "leases"] {
+            let (verbs, operations) = granted_and_watched(resource);
+            assert!(!verbs.is_empty(), "{resource}");
+            for (verb, operation) in
+                [("create", "CREATE"), ("update", "UPDATE"), ("patch", "UPDATE"), ("delete", "DELETE")]
+            {
+                let limited = operations.iter().any(|watched| watched == operation);
+                assert!(limited || !verbs.iter().any(|granted| granted == verb), "{verb} {resource}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_policy_is_bound_refuses_and_asks_for_the_node() {
+        let objects = manifests(&InstallOptions { image: "certctl:test".into() });
+        let kind = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).cloned().collect::<Vec<_>>();
+        let (policies, bindings) = (kind("ValidatingAdmissionPolicy"), kind("ValidatingAdmissionPolicyBinding"));
+        assert_eq!((policies.len(), bindings.len()), (2, 2));
+        for (policy, binding) in policies.iter().zip(&bindings) {
+            assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
+            assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]));
+            assert_eq!(policy["spec"]["failurePolicy"], "Fail");
+            assert!(policy["spec"]["validations"].to_string().contains("authentication.kubernetes.io/node-name"));
+        }
     }
 }

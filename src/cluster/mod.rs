@@ -2,7 +2,9 @@
 #![expect(clippy::disallowed_methods, reason = "the one module that talks to the API server")]
 
 mod client;
+mod containers;
 pub mod csr;
+mod edit;
 mod error;
 mod install;
 pub mod kubeadm;
@@ -10,12 +12,15 @@ mod kubelet;
 mod lease;
 mod live;
 pub mod nodes;
+mod pages;
 mod pki_objects;
+#[cfg(test)]
+pub(crate) mod played;
 pub mod trust;
 mod wire;
 
 pub use client::{Access, Cluster};
 pub use error::ClusterError;
 pub use install::{InstallOptions, manifests};
-pub use lease::{DriverLease, leader_node, release_leader};
+pub use lease::{DriverLease, Holder, leader_node, release_leader};
 pub use live::Live;

@@ -3,18 +3,23 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::StreamExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::client::Cluster;
 use super::error::ClusterError;
 use super::live::Live;
+use super::pages::pages;
 use crate::api::{CLUSTER_PKI, ClusterPKI, ClusterPkiSpec, ClusterPkiStatus, NodePKI, NodePkiSpec, NodePkiStatus};
 
 /// Field manager of everything the driver writes.
 pub(super) const DRIVER: &str = "certctl";
 /// Field manager of the agents.
 pub(super) const AGENT: &str = "certctl-agent";
+
+/// Calls under way at the same time: a small part of what an API server takes (`--max-mutating-requests-inflight`, 200).
+const AT_ONCE: usize = 32;
 
 impl Cluster {
     /// The API of NodePKIs, for a watch of one's own.
@@ -29,11 +34,7 @@ impl Cluster {
     /// The list failed, for example because the CRDs are not installed.
     pub async fn node_pkis(&self) -> Result<Vec<NodePKI>, ClusterError> {
         let api: Api<NodePKI> = Api::all(self.client.clone());
-        Ok(api
-            .list(&kube::api::ListParams::default())
-            .await
-            .map_err(ClusterError::call("list", "nodepkis.pki.certctl.dev"))?
-            .items)
+        pages(&api, "nodepkis.pki.certctl.dev", |object| vec![object]).await
     }
 
     /// Waits until every node's agent of this version reports, and says how many they are.
@@ -82,6 +83,25 @@ impl Cluster {
         api.patch(node, &params, &patch).await.map_err(ClusterError::call("write", format!("nodepki/{node}")))
     }
 
+    /// Sets fields of many nodes' specs, as [`Self::patch_node_spec`] does of one, a bounded number at a time. Every one is tried.
+    ///
+    /// # Errors
+    /// Every call that failed.
+    pub async fn patch_node_specs(
+        &self,
+        specs: impl IntoIterator<Item = (String, serde_json::Value)>,
+    ) -> Result<(), ClusterError> {
+        let patches = specs.into_iter().map(|(node, spec)| async move { self.patch_node_spec(&node, spec).await });
+        let outcomes: Vec<_> = futures::stream::iter(patches).buffer_unordered(AT_ONCE).collect().await;
+        let of = outcomes.len();
+        let mut failed: Vec<ClusterError> = outcomes.into_iter().filter_map(Result::err).collect();
+        match failed.len() {
+            0 => Ok(()),
+            1 => Err(failed.remove(0)),
+            _ => Err(ClusterError::Several { failed, of }),
+        }
+    }
+
     /// Creates the node's object if it is not there, and writes its status. Only the node's own agent may.
     ///
     /// # Errors
@@ -118,9 +138,21 @@ impl Cluster {
     /// # Errors
     /// The call failed; code 422 is the refusal.
     pub async fn write_cluster_spec(&self, spec: &ClusterPkiSpec) -> Result<ClusterPKI, ClusterError> {
+        self.apply_cluster_spec(spec, false).await
+    }
+
+    /// Asks the API server whether it would take this spec. Nothing is written.
+    ///
+    /// # Errors
+    /// As [`Self::write_cluster_spec`].
+    pub async fn try_cluster_spec(&self, spec: &ClusterPkiSpec) -> Result<(), ClusterError> {
+        self.apply_cluster_spec(spec, true).await.map(drop)
+    }
+
+    async fn apply_cluster_spec(&self, spec: &ClusterPkiSpec, dry_run: bool) -> Result<ClusterPKI, ClusterError> {
         let api: Api<ClusterPKI> = Api::all(self.client.clone());
         let object = ClusterPKI::new(CLUSTER_PKI, spec.clone());
-        let params = PatchParams { field_manager: Some(DRIVER.into()), force: true, ..PatchParams::default() };
+        let params = PatchParams { field_manager: Some(DRIVER.into()), force: true, dry_run, ..PatchParams::default() };
         api.patch(CLUSTER_PKI, &params, &Patch::Apply(&object))
             .await
             .map_err(ClusterError::call("write", "clusterpki/cluster"))
@@ -146,4 +178,48 @@ fn whole_status(status: &impl serde::Serialize) -> serde_json::Result<Patch<()>>
     // `add` replaces what is there (RFC 6902, 4.1) and needs nothing to be there.
     let edits = json!([{ "op": "add", "path": "/status", "value": status }]);
     serde_json::from_value(edits).map(Patch::Json)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use super::super::played::{Answer, cluster};
+    use super::*;
+
+    fn specs(count: usize) -> Vec<(String, serde_json::Value)> {
+        (0..count).map(|index| (format!("w-{index}"), json!({ "ping": "now" }))).collect()
+    }
+
+    #[tokio::test]
+    async fn every_node_is_written_although_some_cannot_be_and_each_failure_is_named() {
+        let asked = Arc::new(Mutex::new(BTreeSet::new()));
+        let seen = Arc::clone(&asked);
+        let connection = cluster(move |call| {
+            let node = call.path.split(['/', '?']).find(|part| part.starts_with("w-")).unwrap_or_default().to_owned();
+            let refused = node == "w-1" || node == "w-3";
+            seen.lock().unwrap().insert(node.clone());
+            let object = serde_json::to_value(NodePKI::new(&node, NodePkiSpec::default())).unwrap();
+            if refused { Answer::Failure(500, "etcd has no leader") } else { Answer::Object(object) }
+        });
+        let error = connection.patch_node_specs(specs(6)).await.unwrap_err();
+        assert_eq!(asked.lock().unwrap().len(), 6);
+        assert!(error.code() == Some(500) && error.is_passing());
+        let text = error.to_string();
+        assert!(text.starts_with("2 of 6 calls failed") && text.contains("w-1:") && text.contains("w-3:"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_calls_are_under_way_than_an_api_server_bears() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let silent = cluster(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Answer::Silence
+        });
+        let writes = silent.patch_node_specs(specs(100));
+        assert!(tokio::time::timeout(Duration::from_secs(1), writes).await.is_err());
+        assert_eq!(calls.load(Ordering::SeqCst), AT_ONCE);
+    }
 }

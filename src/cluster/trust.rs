@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 use super::client::Cluster;
+use super::edit::{Edit, edit};
 use super::error::ClusterError;
-use super::pki_objects::DRIVER;
+use super::pages::pages;
 use crate::pki::{CaId, Certificate};
 
 /// The CAs of a PEM text, in order; what cannot be read is left out (it is nobody's trust either).
@@ -88,8 +89,7 @@ impl Cluster {
         let mut found = CaBundles::default();
         for (resource, pointer) in CA_BUNDLES.map(resource) {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-            let list =
-                api.list(&ListParams::default()).await.map_err(ClusterError::call("list", resource.plural.clone()))?;
+            let list = pages(&api, &resource.plural, |object| vec![object]).await?;
             for object in list {
                 let name =
                     format!("{}/{}", resource.kind.to_lowercase(), object.metadata.name.as_deref().unwrap_or_default());
@@ -110,24 +110,15 @@ impl Cluster {
     pub async fn write_ca_bundles(&self, cas: &[CaId], wanted: &[Certificate]) -> Result<(), ClusterError> {
         for (resource, pointer) in CA_BUNDLES.map(resource) {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-            let list =
-                api.list(&ListParams::default()).await.map_err(ClusterError::call("list", resource.plural.clone()))?;
-            for object in list {
-                let edits: Vec<Value> = expand(&object.data, pointer)
-                    .into_iter()
-                    .filter_map(|path| {
-                        let value = rewritten(object.data.pointer(&path)?.as_str()?, cas, wanted)?;
-                        Some(json!({ "op": "replace", "path": path, "value": value }))
-                    })
-                    .collect();
-                if !edits.is_empty() {
-                    let name = object.metadata.name.unwrap_or_default();
-                    let patch: json_patch::Patch = serde_json::from_value(Value::Array(edits))
-                        .map_err(|error| ClusterError::content(&name, error))?;
-                    let object = format!("{}/{name}", resource.kind.to_lowercase());
-                    api.patch(&name, &params(), &Patch::Json::<()>(patch))
-                        .await
-                        .map_err(ClusterError::call("write", object))?;
+            let list = pages(&api, &resource.plural, |object| vec![object]).await?;
+            let edits = |data: &Value| bundle_edits(data, pointer, cas, wanted);
+            for object in list.into_iter().filter(|object| !edits(&object.data).is_empty()) {
+                let name = object.metadata.name.unwrap_or_default();
+                let label = format!("{}/{name}", resource.kind.to_lowercase());
+                match edit(&api, &name, &label, |data| Ok(edits(data))).await {
+                    // Deleted since the list: nobody verifies with it any more.
+                    Err(error) if error.code() == Some(404) => {}
+                    other => other?,
                 }
             }
         }
@@ -139,11 +130,10 @@ impl Cluster {
     /// # Errors
     /// A call failed, or the object holds no kubeconfig.
     pub async fn write_cluster_info(&self, cas: &[Certificate]) -> Result<(), ClusterError> {
-        let object = "configmap/kube-public/cluster-info";
-        let map = self.config_map("kube-public", "cluster-info").await?;
-        let text = field(&map, "kubeconfig").ok_or_else(|| ClusterError::content(object, "holds no kubeconfig"))?;
-        let edited = with_cluster_ca(text, cas).map_err(|problem| ClusterError::content(object, problem))?;
-        self.patch_config_map("kube-public", "cluster-info", json!({ "kubeconfig": edited })).await
+        self.edit_config_map("kube-public", "cluster-info", "kubeconfig", |text| {
+            with_cluster_ca(text.ok_or("holds no kubeconfig")?, cas)
+        })
+        .await
     }
 
     /// Overwrites the client CA that extension API servers and the scheduler follow.
@@ -152,8 +142,8 @@ impl Cluster {
     /// A call failed.
     pub async fn write_client_ca(&self, cas: &[Certificate]) -> Result<(), ClusterError> {
         let pem: String = cas.iter().map(Certificate::to_pem).collect();
-        self.patch_config_map("kube-system", "extension-apiserver-authentication", json!({ "client-ca-file": pem }))
-            .await
+        let wanted = |_: Option<&str>| Ok(pem.clone());
+        self.edit_config_map("kube-system", "extension-apiserver-authentication", "client-ca-file", wanted).await
     }
 
     /// Records kube-controller-manager's signing file in kubeadm's ClusterConfiguration, or takes it out again.
@@ -161,26 +151,39 @@ impl Cluster {
     /// # Errors
     /// A call failed, or the configuration cannot be read.
     pub async fn write_kubeadm_config(&self, own_signer: Option<&str>) -> Result<(), ClusterError> {
-        let map = self.config_map("kube-system", "kubeadm-config").await?;
-        let text = field(&map, CLUSTER_CONFIGURATION).unwrap_or_default();
-        let edited = with_signer(text, own_signer)
-            .map_err(|problem| ClusterError::content("configmap/kube-system/kubeadm-config", problem))?;
-        self.patch_config_map("kube-system", "kubeadm-config", json!({ CLUSTER_CONFIGURATION: edited })).await
+        self.edit_config_map("kube-system", "kubeadm-config", CLUSTER_CONFIGURATION, |text| {
+            with_signer(text.unwrap_or_default(), own_signer)
+        })
+        .await
     }
 
-    async fn config_map(&self, namespace: &str, name: &str) -> Result<ConfigMap, ClusterError> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        api.get(name).await.map_err(ClusterError::call("read", format!("configmap/{namespace}/{name}")))
+    /// Replaces one text of a ConfigMap; `wanted` makes the new one of the old.
+    async fn edit_config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+        wanted: impl Fn(Option<&str>) -> Result<String, String>,
+    ) -> Result<(), ClusterError> {
+        let resource = ApiResource::erase::<ConfigMap>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let path = format!("/data/{key}");
+        edit(&api, name, &format!("configmap/{namespace}/{name}"), |data| {
+            let held = data.pointer(&path).and_then(Value::as_str);
+            let text = wanted(held)?;
+            Ok(if held == Some(text.as_str()) { Vec::new() } else { vec![(path.clone(), text)] })
+        })
+        .await
     }
+}
 
-    async fn patch_config_map(&self, namespace: &str, name: &str, data: Value) -> Result<(), ClusterError> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let object = format!("configmap/{namespace}/{name}");
-        api.patch(name, &params(), &Patch::Merge(json!({ "data": data })))
-            .await
-            .map_err(ClusterError::call("write", object))?;
-        Ok(())
-    }
+/// What must be written into an object so that its caBundles hold `wanted` in place of `cas`.
+fn bundle_edits(data: &Value, pointer: &str, cas: &[CaId], wanted: &[Certificate]) -> Vec<Edit> {
+    let changed = |path: String| {
+        let text = rewritten(data.pointer(&path)?.as_str()?, cas, wanted)?;
+        Some((path, text))
+    };
+    expand(data, pointer).into_iter().filter_map(changed).collect()
 }
 
 /// The kubeconfig of cluster-info with these CAs.
@@ -242,10 +245,6 @@ fn with_signer(text: &str, signer: Option<&str>) -> Result<String, String> {
         manager.remove("extraArgs");
     }
     serde_saphyr::to_string(&config).map_err(|error| error.to_string())
-}
-
-fn params() -> PatchParams {
-    PatchParams { field_manager: Some(DRIVER.into()), ..PatchParams::default() }
 }
 
 fn resource((group, version, kind, pointer): (&str, &str, &str, &'static str)) -> (ApiResource, &'static str) {

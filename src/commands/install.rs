@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::cluster::{Cluster, InstallOptions, manifests};
 use crate::context::Context;
+use crate::engine::Record;
 use crate::error::Error;
 
 /// Arguments of `certctl install`.
@@ -26,6 +27,9 @@ pub struct UninstallArgs {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// Take the record of the CAs out too while it is still needed: a rotation is under way, or older CAs are not finalized
+    #[arg(long)]
+    discard_record: bool,
 }
 
 fn image() -> String {
@@ -51,10 +55,84 @@ pub(crate) async fn install(context: &Context, args: &InstallArgs) -> Result<(),
 }
 
 pub(crate) async fn uninstall(context: &Context, args: &UninstallArgs) -> Result<(), Error> {
-    context.confirm("Take certctl's agents, objects and records out of the cluster?", args.yes).await?;
     let cluster = Cluster::connect(&context.access("uninstall")).await?;
     cluster.version().await?;
+    if !args.discard_record
+        && let Some(object) = cluster.cluster_pki().await?
+    {
+        refuse_while_needed(&Record::read(&object))?;
+    }
+    context.confirm("Take certctl's agents, objects and records out of the cluster?", args.yes).await?;
     cluster.uninstall(&InstallOptions { image: image() }).await?;
     context.ui.note("taken out; /var/lib/certctl stays on the nodes, with the keys of CAs that were not finalized");
     Ok(())
+}
+
+/// Nothing but the record tells which CA is which while there are several: without it no rotation can be finished or finalized.
+fn refuse_while_needed(record: &Record) -> Result<(), Error> {
+    let anyway = "--discard-record takes it out nevertheless, and then you finish by hand";
+    if record.rotating() {
+        let refused = format!("clusterpki/cluster: the rotation to CAVersion {} is not finished", record.wanted);
+        return Err(Error::refused(refused)
+            .hint("finish it with `certctl rotate-ca`, or undo it with `certctl rotate-ca rollback`")
+            .hint(anyway));
+    }
+    if record.authorities.len() > 1 {
+        let versions: Vec<String> = record.authorities.keys().map(ToString::to_string).collect();
+        let refused =
+            format!("clusterpki/cluster: CAVersions {} are recorded, only one is in force", versions.join(", "));
+        return Err(Error::refused(refused)
+            .hint(
+                "end the older ones with `certctl rotate-ca finalize`: their keys still lie on the control-plane nodes",
+            )
+            .hint(anyway));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{AuthorityRecord, RotationIntent};
+    use crate::error::ErrorKind;
+    use crate::pki::CaId;
+
+    fn record(wanted: u32, completed: u32, recorded: &[u32]) -> Record {
+        let rotation = (wanted != completed).then(|| RotationIntent {
+            from: CaId::planned(&completed.to_string()),
+            to: None,
+            rollback: false,
+            started_by: "root@here:1".into(),
+            started_at: "2026-11-22T12:00:00Z".into(),
+            trusted_at: None,
+        });
+        let mut record = Record { wanted, completed, rotation, ..Record::default() };
+        for version in recorded {
+            let ca = AuthorityRecord {
+                id: CaId::planned(&version.to_string()),
+                certificate: String::new(),
+                crosses: Vec::new(),
+                specimen_server: None,
+                specimen_client: None,
+            };
+            record.add(*version, &ca);
+        }
+        record
+    }
+
+    fn refusal(record: &Record) -> Option<ErrorKind> {
+        refuse_while_needed(record).err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn the_record_is_kept_while_a_rotation_is_under_way_or_older_cas_are_recorded() {
+        assert_eq!(refusal(&record(2, 1, &[1])), Some(ErrorKind::Refused));
+        assert_eq!(refusal(&record(2, 2, &[1, 2])), Some(ErrorKind::Refused));
+    }
+
+    #[test]
+    fn a_cluster_with_one_ca_and_no_rotation_lets_certctl_go() {
+        assert_eq!(refusal(&record(1, 1, &[1])), None);
+        assert_eq!(refusal(&record(3, 3, &[3])), None);
+    }
 }

@@ -12,11 +12,13 @@ use super::observe::{Knowledge, health, inventory};
 use super::record::Record;
 use super::survey::survey;
 use crate::api::{AuthorityRecord, ClusterPkiSpec, RotationIntent};
-use crate::cluster::{Access, Cluster, DriverLease, Live, trust};
+use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, trust};
 use crate::error::Error;
-use crate::pki::Certificate;
+use crate::pki::{CaId, Certificate};
 use crate::plan::{Event, EventKind};
-use crate::rotation::{Blocker, ClusterHealth, Goal, Inventory, NodeHealth, Phase, Preflight, preflight, warnings};
+use crate::rotation::{
+    Blocker, ClusterHealth, Goal, Inventory, NodeHealth, Phase, Preflight, preflight, waiver_blockers, warnings,
+};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -51,10 +53,10 @@ pub struct Start<'a> {
     pub access: &'a Access,
     /// What is wanted.
     pub request: Request,
-    /// `user@host:pid`.
-    pub holder: &'a str,
-    /// Whether the process in a holder's name is known to be gone.
-    pub dead: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Who drives.
+    pub holder: &'a Holder,
+    /// Whether a holder's process is known to be gone.
+    pub dead: &'a (dyn Fn(&Holder) -> bool + Sync),
     /// Nodes left out.
     pub waive: &'a [String],
 }
@@ -67,9 +69,11 @@ impl Begin {
     pub async fn new(start: &Start<'_>, settings: Settings, events: UnboundedSender<Event>) -> Result<Self, Error> {
         let cluster = Cluster::connect(start.access).await?;
         cluster.version().await?;
+        refuse_other_version(&cluster, &read_record(&cluster).await?, start.request).await?;
+        let lease = DriverLease::acquire(&cluster, start.holder, start.dead).await?;
+        // Only now, and asked again: whoever held the Lease until a moment ago may have brought a rotation to its end.
         let mut record = read_record(&cluster).await?;
         refuse_other_version(&cluster, &record, start.request).await?;
-        let lease = DriverLease::acquire(&cluster, start.holder, start.dead).await?;
         let live = Live::start(&cluster).await?;
         let resumed = record.rotating();
         intend(&mut record, start, &live)?;
@@ -113,7 +117,6 @@ impl Begin {
             condition: None,
             generation: None,
             warned: Vec::new(),
-            forgotten: Vec::new(),
         };
         driver.first_look(start, &objects, resumed).await
     }
@@ -124,8 +127,7 @@ impl Driver {
         let asked = Timestamp::now().as_millisecond();
         let look = self.roll_call().await?;
         let health = health(&self.live, asked, Timestamp::now().as_millisecond());
-        // A rotation under way may have nodes that are down: the planner names them and waits.
-        if !resumed && let Err(error) = self.may_begin(start.request, &look, &health, objects).await {
+        if let Err(error) = self.may_begin(start.request, resumed, &look, &health, objects).await {
             self.lease.release().await;
             return Err(error);
         }
@@ -141,6 +143,7 @@ impl Driver {
     async fn may_begin(
         &mut self,
         request: Request,
+        resumed: bool,
         look: &Inventory,
         health: &BTreeMap<String, NodeHealth>,
         objects: &ClusterHealth,
@@ -160,11 +163,19 @@ impl Driver {
                     .into();
             blockers.push(Blocker { object: "kubeconfig".into(), problem, remedy });
         }
+        // A rotation under way may have nodes that are down: the planner names them and waits. Nobody may leave out a node that serves.
+        if resumed {
+            blockers.clear();
+        }
+        if request != Request::Finalize {
+            blockers.extend(waiver_blockers(look, &self.goal));
+        }
         if !blockers.is_empty() {
-            let error = Error::refused("the rotation cannot begin; nothing was changed");
+            let verb = if resumed { "go on" } else { "begin" };
+            let error = Error::refused(format!("the rotation cannot {verb}; nothing was changed"));
             return Err(blockers.iter().fold(error, |error, blocker| error.caused_by(blocker.to_string())));
         }
-        if matches!(request, Request::Rotate { .. }) {
+        if !resumed && matches!(request, Request::Rotate { .. }) {
             for message in warnings {
                 self.emit(EventKind::Warning { message });
             }
@@ -180,8 +191,7 @@ impl Driver {
         let ping = serde_json::json!({ "ping": self.knowledge.ping });
         let names: Vec<String> =
             self.live.node_pkis.state().iter().filter_map(|object| object.metadata.name.clone()).collect();
-        let pings = names.iter().map(|name| self.cluster.patch_node_spec(name, ping.clone()));
-        futures::future::try_join_all(pings).await?;
+        self.cluster.patch_node_specs(names.into_iter().map(|name| (name, ping.clone()))).await?;
         let look = || inventory(&self.live, &self.record, &self.knowledge);
         let all_there = async {
             while !look().counted(&self.goal).all(|(_, node)| node.responding) {
@@ -209,10 +219,7 @@ async fn refuse_other_version(cluster: &Cluster, record: &Record, request: Reque
         return Ok(());
     }
     if record.rotating() {
-        let waivers = record.waived.iter().map(|node| format!("node/{node}")).collect();
-        cluster
-            .write_cluster_spec(&ClusterPkiSpec { ca_version: version, rotation: record.rotation.clone(), waivers })
-            .await?;
+        cluster.try_cluster_spec(&ClusterPkiSpec { ca_version: version, ..record.spec(&record.waived) }).await?;
     }
     Err(Error::refused(format!("CAVersion {version} cannot come next: the next is {next}")))
 }
@@ -222,7 +229,8 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
     if record.authorities.is_empty() {
         record.add(1, &present_ca(live)?);
         record.completed = 1;
-        record.wanted = 1;
+        // A driver that died between its first two writes has left an intent already.
+        record.wanted = record.wanted.max(1);
     }
     let rotating = record.rotating();
     let rolling_back = record.rotation.as_ref().is_some_and(|rotation| rotation.rollback);
@@ -239,7 +247,7 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
             Ok(())
         }
         Request::Rollback if rotating && rolling_back => Ok(()),
-        Request::Rollback if rotating => roll_back(record, start),
+        Request::Rollback if rotating => roll_back(record, start, live),
         Request::Finalize if rotating => {
             Err(Error::refused("a rotation is under way").hint("finish it with `certctl rotate-ca` first"))
         }
@@ -248,21 +256,47 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
     }
 }
 
-fn roll_back(record: &mut Record, start: &Start<'_>) -> Result<(), Error> {
+fn roll_back(record: &mut Record, start: &Start<'_>, live: &Live) -> Result<(), Error> {
     let rotation = record.rotation.clone().ok_or_else(|| Error::failed("clusterpki/cluster names no rotation"))?;
     record.wanted = record.completed;
-    // Before the new CA was made there is nothing to exchange: both roles are the old CA's.
-    let abandoned = rotation.to.unwrap_or_else(|| rotation.from.clone());
-    record.rotation = Some(intent(abandoned, Some(rotation.from), true, start));
+    let Some(made) = rotation.to else {
+        // Nothing refers to a CA that was not recorded yet: what some node may have made of it is destroyed, and that is all.
+        record.rotation = None;
+        record.retire(&unrecorded(record, live));
+        return Ok(());
+    };
+    if let Some(node) = dropped(&rotation.from, record, live) {
+        return Err(Error::refused(format!("node/{node} does not trust the old CA any more, so there is no way back"))
+            .hint("finish the rotation with `certctl rotate-ca`"));
+    }
+    record.rotation = Some(intent(made, Some(rotation.from), true, start));
     Ok(())
 }
 
-fn intent(from: crate::pki::CaId, to: Option<crate::pki::CaId>, rollback: bool, start: &Start<'_>) -> RotationIntent {
+/// CAs that nodes say they have made and that are not recorded.
+fn unrecorded(record: &Record, live: &Live) -> Vec<CaId> {
+    let reports = live.node_pkis.state();
+    let made = reports.iter().filter_map(|report| Some(report.status.as_ref()?.made.as_ref()?.authority.id.clone()));
+    made.filter(|ca| !record.versions.contains_key(ca)).collect()
+}
+
+/// A node on which the drop of this CA has begun.
+fn dropped(ca: &CaId, record: &Record, live: &Live) -> Option<String> {
+    let look = inventory(live, record, &Knowledge::default());
+    let counted = look.nodes.into_iter().filter(|(name, _)| !record.waived.contains(name));
+    let mut without = counted.filter(|(_, node)| {
+        let bundle = &node.state.disk.ca_bundle;
+        !bundle.is_empty() && !bundle.contains(ca)
+    });
+    without.next().map(|(name, _)| name)
+}
+
+fn intent(from: CaId, to: Option<CaId>, rollback: bool, start: &Start<'_>) -> RotationIntent {
     RotationIntent {
         from,
         to,
         rollback,
-        started_by: start.holder.to_owned(),
+        started_by: start.holder.name.clone(),
         started_at: Timestamp::now().to_string(),
         trusted_at: None,
     }

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind};
 use crate::pki::CaId;
 use crate::plan::{ClusterOp, Event, EventKind, NodeTarget, same_set};
 use crate::rotation::matrix::Matrix;
-use crate::rotation::{Goal, Inventory, Next, Phase, Step, next};
+use crate::rotation::{Goal, Inventory, Next, Phase, Step, maker, next};
 
 /// How often the driver looks although nothing happened, to notice silence and the end of patience.
 const LOOK: Duration = Duration::from_millis(500);
@@ -56,6 +56,16 @@ pub enum Outcome {
     Paused(Phase),
 }
 
+/// What comes after one look.
+enum Turn {
+    /// Look again at once.
+    Again,
+    /// Look again when something happens.
+    Wait,
+    /// The run is over.
+    End(Outcome),
+}
+
 /// One driver at work.
 pub struct Driver {
     pub(super) cluster: Cluster,
@@ -81,8 +91,6 @@ pub struct Driver {
     pub(super) generation: Option<i64>,
     /// What was said to be broken already, so that it is said once.
     pub(super) warned: Vec<String>,
-    /// CAs whose keys the nodes shall destroy.
-    pub(super) forgotten: Vec<CaId>,
 }
 
 impl Driver {
@@ -91,34 +99,58 @@ impl Driver {
     /// # Errors
     /// [`ErrorKind::TimedOut`] with what was missing; [`ErrorKind::Refused`] when a step would cut somebody off; a failed call.
     pub async fn run(&mut self) -> Result<Outcome, Error> {
+        // A rollback of what was not begun in earnest: only what was prepared is taken back.
+        self.finished = !self.record.rotating();
         loop {
             if self.lease.lost() {
-                return Err(Error::new(ErrorKind::Failed, "another certctl took the driver's Lease over"));
+                let lost =
+                    "the driver's Lease is lost: it could not be renewed in time, or another certctl took it over";
+                return Err(Error::new(ErrorKind::Failed, lost)
+                    .hint("look with `certctl status`; run the same command again to go on"));
             }
-            self.read_record();
-            self.note_silence();
-            self.take_made().await?;
+            match self.turn().await {
+                Ok(Turn::End(outcome)) => return Ok(outcome),
+                Ok(Turn::Again) => {}
+                Ok(Turn::Wait) => self.wake().await,
+                // An API server or an etcd member that went down: the others take over, and everything is looked at anew.
+                Err(error) if error.is_passing() => {
+                    self.wait_for(vec![error.sentence()])?;
+                    self.wake().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn turn(&mut self) -> Result<Turn, Error> {
+        self.note_silence();
+        if self.finished {
             let look = self.look();
-            self.note_done(&look);
-            match next(&look, &self.goal) {
-                Next::Done => return self.finish(&look).await,
-                Next::Pause(phase) => return Ok(self.pause(phase)),
-                Next::Wait(phase, reasons) => {
-                    self.enter(phase, &look).await?;
-                    self.note_reason(&look).await;
-                    self.wait_for(reasons)?;
-                    self.write_specs(&look).await?;
-                }
-                Next::Steps(phase, steps) => {
-                    self.enter(phase, &look).await?;
-                    self.note_reason(&look).await;
-                    self.check(&look, &steps)?;
-                    if self.take(&look, steps).await? {
-                        continue;
-                    }
-                }
+            return Ok(self.close(&look).await?.map_or(Turn::Wait, Turn::End));
+        }
+        self.read_record();
+        self.take_made().await?;
+        let look = self.look();
+        self.note_done(&look);
+        match next(&look, &self.goal) {
+            Next::Done => {
+                self.finish(&look).await?;
+                Ok(Turn::Again)
             }
-            self.wake().await;
+            Next::Pause(phase) => Ok(Turn::End(self.pause(phase))),
+            Next::Wait(phase, reasons) => {
+                self.enter(phase, &look).await?;
+                self.note_reason(&look).await?;
+                self.wait_for(reasons)?;
+                self.write_specs(&look).await?;
+                Ok(Turn::Wait)
+            }
+            Next::Steps(phase, steps) => {
+                self.enter(phase, &look).await?;
+                self.note_reason(&look).await?;
+                self.check(&look, &steps)?;
+                Ok(if self.take(&look, steps).await? { Turn::Again } else { Turn::Wait })
+            }
         }
     }
 
@@ -173,15 +205,27 @@ impl Driver {
         self.knowledge.silent = silent;
     }
 
-    /// Takes the new CA's public certificates from the node that made it into the record.
+    /// Takes the new CA's public certificates into the record, from the control-plane node that was asked for them: the spec is the
+    /// driver's alone to write and the role is the Node's label, so that no other agent can slip a CA of its own in.
     async fn take_made(&mut self) -> Result<(), Error> {
         if self.goal.to.is_some() {
             return Ok(());
         }
-        let request = self.make_request().request;
+        let request = self.make_request();
+        let look = self.look();
         let reports = self.live.node_pkis.state();
-        let made = reports.iter().filter_map(|report| report.status.as_ref()?.made.as_ref());
-        let Some(made) = made.into_iter().find(|made| made.request == request).cloned() else { return Ok(()) };
+        let asked = reports.iter().filter(|report| {
+            let name = report.metadata.name.as_deref().unwrap_or_default();
+            let control_plane = look.nodes.get(name).is_some_and(|node| node.state.control_plane);
+            control_plane && report.spec.make.as_ref().is_some_and(|make| make.request == request.request)
+        });
+        let mut answers = asked.filter_map(|report| Some((report, report.status.as_ref()?.made.as_ref()?)));
+        let Some((report, made)) = answers.find(|(_, made)| made.request == request.request) else { return Ok(()) };
+        self.record.vet(made, &self.goal.from).map_err(|problem| {
+            let node = report.metadata.name.as_deref().unwrap_or_default();
+            Error::refused(format!("the CA that node/{node} has made was not taken: {problem}"))
+                .hint("look at that node; `certctl rotate-ca rollback` takes the attempt back")
+        })?;
         let old = self.record.versions.get(&made.old.id).copied().unwrap_or(self.record.completed);
         self.record.add(old, &made.old);
         self.record.add(self.record.wanted, &made.authority);
@@ -192,7 +236,8 @@ impl Driver {
         let look = self.look();
         self.write_status(Phase::Planned, &look).await?;
         self.write_spec().await?;
-        self.goal.to = Some(made.authority.id);
+        self.goal.to = Some(made.authority.id.clone());
+        self.goal.legacy = self.record.legacy(&self.goal.from, self.goal.to.as_ref());
         Ok(())
     }
 
@@ -210,7 +255,8 @@ impl Driver {
         let Some(to) = &self.goal.to else { return Ok(()) };
         let materials = self.record.materials();
         if !materials.contains_key(to) {
-            return Ok(());
+            return Err(Error::failed(format!("clusterpki/cluster has no certificate of CA {}", to.short()))
+                .hint("`certctl rotate-ca rollback` returns to the old CA"));
         }
         let matrix = Matrix::new(&materials, Timestamp::now());
         self.warn_of_broken(&matrix.broken(look, &self.goal));
@@ -308,10 +354,9 @@ impl Driver {
     }
 
     pub(super) async fn write_specs(&mut self, look: &Inventory) -> Result<(), Error> {
-        let maker = look
-            .control_plane(&self.goal)
-            .find(|(_, node)| node.responding && node.state.disk.ca_key.is_some())
-            .map(|(name, _)| name);
+        // Only a rotation that has begun and has no CA yet asks for one.
+        let wanted = self.record.rotation.as_ref().is_some_and(|rotation| rotation.to.is_none() && !self.finished);
+        let maker = maker(look, &self.goal).filter(|_| wanted);
         let rotation = format!("ca-{}", self.record.wanted);
         let make = self.make_request();
         let common = Common {
@@ -320,19 +365,18 @@ impl Driver {
             leaf_validity_seconds: self.settings.leaf_validity_seconds,
             record: &self.record,
             goal: &self.goal,
-            make: maker.filter(|_| self.goal.to.is_none()).map(|maker| (maker, &make)),
-            forget: &self.forgotten,
+            make: maker.map(|maker| (maker, &make)),
+            forget: &self.record.forget,
             targets: &self.targets,
             finished: self.finished,
         };
         let changed: Vec<(String, NodePkiSpec)> = changed_specs(&common, &self.live, look);
-        let cluster = &self.cluster;
-        let writes = changed.iter().map(|(node, spec)| async move {
-            let value =
-                serde_json::to_value(spec).map_err(|error| Error::failed(format!("nodepki/{node}: {error}")))?;
-            cluster.patch_node_spec(node, value).await.map_err(Error::from)
-        });
-        futures::future::try_join_all(writes).await?;
+        let to_json = |(node, spec): (String, NodePkiSpec)| match serde_json::to_value(spec) {
+            Ok(value) => Ok((node, value)),
+            Err(error) => Err(Error::failed(format!("nodepki/{node}: {error}"))),
+        };
+        let specs = changed.into_iter().map(to_json).collect::<Result<Vec<_>, Error>>()?;
+        self.cluster.patch_node_specs(specs).await?;
         Ok(())
     }
 }

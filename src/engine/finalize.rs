@@ -8,7 +8,7 @@ use crate::cluster::nodes::OldContainer;
 use crate::error::{Error, ErrorKind};
 use crate::pki::CaId;
 use crate::plan::{EventKind, NodeTarget};
-use crate::rotation::{Goal, Inventory, Phase, target};
+use crate::rotation::{Goal, Inventory, NodeView, Phase, target};
 
 impl Driver {
     /// Containers that have been running since before every process could have known the CA in force.
@@ -43,14 +43,27 @@ impl Driver {
                 .filter_map(|(name, node)| Some((name.to_owned(), alone(node, &look, &goal)?)))
                 .collect();
             self.write_specs(&look).await?;
-            let served =
-                |(_, node): &(&str, &crate::rotation::NodeView)| !node.busy() && node.apiserver.vouched_by.is_empty();
-            if look.control_plane(&goal).all(|node| served(&node)) {
-                self.forget(&look, &older).await?;
-                self.write_status(Phase::Idle, &look).await?;
-                return Ok(older);
+            if look.control_plane(&goal).all(|(_, node)| serves_alone(node)) {
+                return self.end(&older).await;
             }
             self.still_patient(&look, &goal)?;
+            self.wake().await;
+        }
+    }
+
+    /// Puts on record that the older CAs are over, and then waits until their keys are gone.
+    async fn end(&mut self, older: &[CaId]) -> Result<Vec<CaId>, Error> {
+        self.finished = true;
+        self.record.retire(older);
+        self.write_spec().await?;
+        let look = self.look();
+        self.write_status(Phase::Idle, &look).await?;
+        loop {
+            let look = self.look();
+            self.write_specs(&look).await?;
+            if self.destroyed(&look).await? {
+                return Ok(older.to_vec());
+            }
             self.wake().await;
         }
     }
@@ -65,9 +78,9 @@ impl Driver {
         if self.settings.timeout.is_zero() || self.began.elapsed() < self.settings.timeout {
             return Ok(());
         }
-        let late = look.control_plane(goal).filter(|(_, node)| node.busy() || !node.apiserver.vouched_by.is_empty());
+        let late = look.control_plane(goal).filter(|(_, node)| !serves_alone(node));
         let names: Vec<String> =
-            late.map(|(name, _)| format!("node/{name} still serves a cross-signed chain")).collect();
+            late.map(|(name, _)| format!("node/{name} is not seen to serve without the cross-signed chain")).collect();
         self.emit(EventKind::Waiting { waiting_for: names.clone() });
         let mut error = Error::new(ErrorKind::TimedOut, "the served chains did not change in time");
         for name in names {
@@ -77,8 +90,13 @@ impl Driver {
     }
 }
 
+/// Seen in a handshake: an API server that does not answer shows no chain either.
+fn serves_alone(node: &NodeView) -> bool {
+    !node.busy() && !node.apiserver.serial.is_empty() && node.apiserver.vouched_by.is_empty()
+}
+
 /// The node as it is, its API server serving a chain that nobody vouches for.
-fn alone(node: &crate::rotation::NodeView, look: &Inventory, goal: &Goal) -> Option<NodeTarget> {
+fn alone(node: &NodeView, look: &Inventory, goal: &Goal) -> Option<NodeTarget> {
     let mut wanted = target(Phase::Completed, node, look, goal)?;
     if let Some(control_plane) = &mut wanted.control_plane {
         control_plane.vouched_by.clear();

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node};
 
 use super::driver::SILENCE;
 use super::record::Record;
-use crate::api::{NodePKI, NodePkiStatus};
+use crate::api::{NodePKI, NodePkiStatus, ProbeServer};
 use crate::cluster::{Live, leader_node, nodes, trust};
 use crate::pki::CaId;
 use crate::plan::{ConfState, EndpointState};
@@ -38,20 +38,21 @@ pub(super) fn reports(live: &Live) -> BTreeMap<String, Arc<NodePKI>> {
 #[must_use]
 pub fn inventory(live: &Live, record: &Record, knowledge: &Knowledge) -> Inventory {
     let reports = reports(live);
-    let nodes = live
-        .nodes
-        .state()
-        .iter()
-        .filter_map(|node| {
-            let name = node.metadata.name.clone()?;
-            let view = node_view(&name, node, &reports, knowledge);
-            Some((name, view))
-        })
-        .collect();
+    let objects: BTreeMap<String, Arc<Node>> =
+        live.nodes.state().into_iter().filter_map(|node| Some((node.metadata.name.clone()?, node))).collect();
+    let kubelets = seen_from_outside(&objects, &reports, knowledge);
+    let view = |name: &String, node: &Node| node_view(name, node, &reports, &kubelets, knowledge);
+    let nodes = objects.iter().map(|(name, node)| (name.clone(), view(name, node))).collect();
     Inventory { nodes, cluster: cluster_view(live, knowledge), recorded: record.versions.keys().cloned().collect() }
 }
 
-fn node_view(name: &str, node: &Node, reports: &BTreeMap<String, Arc<NodePKI>>, knowledge: &Knowledge) -> NodeView {
+fn node_view(
+    name: &str,
+    node: &Node,
+    reports: &BTreeMap<String, Arc<NodePKI>>,
+    kubelets: &BTreeMap<String, EndpointState>,
+    knowledge: &Knowledge,
+) -> NodeView {
     let Some(report) = reports.get(name) else {
         return NodeView { ready: nodes::ready(node), ..NodeView::default() };
     };
@@ -60,7 +61,8 @@ fn node_view(name: &str, node: &Node, reports: &BTreeMap<String, Arc<NodePKI>>, 
     // manifests for a moment must not drop out of the control plane. A kubelet cannot set this label.
     status.state.control_plane = nodes::is_control_plane(node);
     let own = |endpoint: &str| status.state.endpoints.get(endpoint).cloned().unwrap_or_default();
-    let kubelet = if status.state.control_plane { own("kubelet") } else { seen_from_outside(name, reports) };
+    let outside = || kubelets.get(name).cloned().unwrap_or_default();
+    let kubelet = if status.state.control_plane { own("kubelet") } else { outside() };
     NodeView {
         apiserver: own("kube-apiserver"),
         controller_manager: own("kube-controller-manager"),
@@ -81,12 +83,30 @@ fn answered(status: &NodePkiStatus, knowledge: &Knowledge) -> bool {
     }
 }
 
-/// A worker holds no CA key, so a control-plane node asks its kubelet.
-fn seen_from_outside(name: &str, reports: &BTreeMap<String, Arc<NodePKI>>) -> EndpointState {
-    let key = format!("kubelet/{name}");
-    let answers = reports.values().filter_map(|report| report.status.as_ref()?.state.endpoints.get(&key));
-    // Of two that asked, the one that got an answer says more.
-    answers.max_by_key(|answer| !answer.serial.is_empty()).cloned().unwrap_or_default()
+/// A worker holds no CA key, so control-plane nodes ask its kubelet. Only those count that were told to ask and still answer themselves:
+/// what others say about it is old, or not theirs to say.
+fn seen_from_outside(
+    nodes: &BTreeMap<String, Arc<Node>>,
+    reports: &BTreeMap<String, Arc<NodePKI>>,
+    knowledge: &Knowledge,
+) -> BTreeMap<String, EndpointState> {
+    let mut seen: BTreeMap<String, EndpointState> = BTreeMap::new();
+    for (name, report) in reports {
+        let Some(status) = &report.status else { continue };
+        let control_plane = nodes.get(name).is_some_and(|node| nodes::is_control_plane(node));
+        if !control_plane || !answered(status, knowledge) || knowledge.silent.contains(name) {
+            continue;
+        }
+        for probe in report.spec.probes.iter().filter(|probe| probe.server == ProbeServer::Kubelet) {
+            let Some(answer) = status.state.endpoints.get(&format!("kubelet/{}", probe.node)) else { continue };
+            let kept = seen.entry(probe.node.clone()).or_default();
+            // Of two that asked, the one that got an answer says more.
+            if kept.serial.is_empty() {
+                kept.clone_from(answer);
+            }
+        }
+    }
+    seen
 }
 
 /// Nodes that have not taken note of what was written to them, for a reader that has not been here long enough to measure it: the API
@@ -127,6 +147,7 @@ fn cluster_view(live: &Live, knowledge: &Knowledge) -> ClusterView {
             .unwrap_or_default(),
         controller_manager_leader: holder.as_deref().and_then(leader_node).map(str::to_owned),
         csr_signer: knowledge.csr_signer.clone(),
+        asks_for_csrs: knowledge.ping.is_some(),
         caller: knowledge.caller.clone(),
     }
 }

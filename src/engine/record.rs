@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::{AuthorityRecord, ClusterPKI, CrossRecord, RotationIntent};
+use crate::api::{AuthorityRecord, ClusterPKI, ClusterPkiSpec, CrossRecord, Made, RotationIntent};
 use crate::pki::{CaId, Certificate, Material};
 use crate::rotation::Goal;
 
@@ -21,6 +21,8 @@ pub struct Record {
     pub versions: BTreeMap<CaId, u32>,
     /// Public certificates by CAVersion.
     pub authorities: BTreeMap<u32, AuthorityRecord>,
+    /// CAs that are over: control-plane nodes destroy their keys, now or when they come back.
+    pub forget: Vec<CaId>,
 }
 
 impl Record {
@@ -32,8 +34,10 @@ impl Record {
             .authorities
             .into_iter()
             .filter_map(|(version, record)| Some((version.parse().ok()?, record)))
+            // What is to be destroyed is over, also when the driver died before it could take it out of the status.
+            .filter(|(_, record): &(u32, AuthorityRecord)| !object.spec.forget.contains(&record.id))
             .collect();
-        Self {
+        let mut record = Self {
             wanted: object.spec.ca_version,
             completed: status.ca_version.unwrap_or_default(),
             rotation: object.spec.rotation.clone(),
@@ -46,13 +50,29 @@ impl Record {
                 .collect(),
             versions: authorities.iter().map(|(version, record)| (record.id.clone(), *version)).collect(),
             authorities,
+            forget: object.spec.forget.clone(),
+        };
+        record.wanted = record.leads_to();
+        record
+    }
+
+    /// The CAVersion that the rotation under way leads to, whatever somebody wrote into `spec.caVersion` meanwhile; without one, that.
+    fn leads_to(&self) -> u32 {
+        match &self.rotation {
+            Some(rotation) if rotation.rollback => self.completed,
+            Some(rotation) if self.rotating() => {
+                let made = rotation.to.as_ref().and_then(|to| self.versions.get(to));
+                made.copied().unwrap_or(self.completed + 1)
+            }
+            _ => self.wanted,
         }
     }
 
-    /// True while a rotation or a rollback has not completed.
+    /// True while a rotation or a rollback has not completed: the CA that it replaces is still the one in force. A number in
+    /// `spec.caVersion` alone begins nothing.
     #[must_use]
     pub fn rotating(&self) -> bool {
-        self.wanted != self.completed || self.rotation.as_ref().is_some_and(|rotation| rotation.rollback)
+        self.rotation.as_ref().is_some_and(|rotation| rotation.rollback || Some(&rotation.from) == self.current())
     }
 
     /// The CA in force.
@@ -69,9 +89,53 @@ impl Record {
             Some(rotation) => (rotation.from.clone(), rotation.to.clone()),
             None => (self.current()?.clone(), None),
         };
-        let legacy = self.versions.keys().filter(|ca| **ca != from && Some(*ca) != to.as_ref()).cloned().collect();
+        let legacy = self.legacy(&from, to.as_ref());
         let rollback = rotation.is_some_and(|rotation| rotation.rollback);
         Some(Goal { from, to, legacy, rollback, waived: self.waived.clone(), max_unavailable, pause_before: None })
+    }
+
+    /// The older CAs that vouch for `to`, or will when it is made: processes may hold one of them as their only trust.
+    #[must_use]
+    pub fn legacy(&self, from: &CaId, to: Option<&CaId>) -> Vec<CaId> {
+        let crosses = to.and_then(|to| self.authorities.values().find(|record| record.id == *to));
+        let vouches = |ca: &CaId| crosses.is_none_or(|record| record.crosses.iter().any(|cross| cross.by == *ca));
+        self.versions.keys().filter(|ca| *ca != from && Some(*ca) != to && vouches(ca)).cloned().collect()
+    }
+
+    /// Whether a node's answer to a request for a CA may be believed: its names are those of its certificates, and the CA in force and
+    /// every older one have really signed the new one.
+    ///
+    /// # Errors
+    /// What does not hold, in words.
+    pub fn vet(&self, made: &Made, from: &CaId) -> Result<(), String> {
+        let parse = |pem: &String| Certificate::first_from_pem(pem.as_bytes()).map_err(|error| error.to_string());
+        let new = parse(&made.authority.certificate)?;
+        if !new.is_ca() || new.ca_id() != made.authority.id || self.versions.contains_key(&made.authority.id) {
+            return Err(format!("CA {} is not what its certificate says", made.authority.id.short()));
+        }
+        let known = self.certificate(from).ok_or("the CA in force has no certificate on record")?;
+        if made.old.id != *from || parse(&made.old.certificate)?.der() != known.der() {
+            return Err(format!("it is not made in place of CA {}", from.short()));
+        }
+        for signer in std::iter::once(from).chain(&self.legacy(from, None)) {
+            let cross = made.authority.crosses.iter().find(|cross| cross.by == *signer);
+            let cross = parse(&cross.ok_or_else(|| format!("CA {} has not signed it", signer.short()))?.certificate)?;
+            let by = self.certificate(signer).is_some_and(|signer| cross.signed_by(&signer));
+            if !by || cross.ca_id() != made.authority.id || cross.subject_der() != new.subject_der() {
+                return Err(format!("the signature of CA {} is not over it", signer.short()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes CAs out of the record; control-plane nodes shall destroy their keys.
+    pub fn retire(&mut self, cas: &[CaId]) {
+        self.authorities.retain(|_, record| !cas.contains(&record.id));
+        for record in self.authorities.values_mut() {
+            record.crosses.retain(|cross| !cas.contains(&cross.by));
+        }
+        self.versions.retain(|ca, _| !cas.contains(ca));
+        self.forget.extend(cas.iter().filter(|ca| !self.forget.contains(ca)).cloned().collect::<Vec<_>>());
     }
 
     /// Adds a CA, or the cross-signed certificates and specimens that are new about a known one.
@@ -85,9 +149,21 @@ impl Record {
             .cloned()
             .collect();
         record.crosses.extend(crosses);
-        record.specimen_server = record.specimen_server.take().or_else(|| new.specimen_server.clone());
-        record.specimen_client = record.specimen_client.take().or_else(|| new.specimen_client.clone());
+        // Specimens live for a year; those of the last rotation may have expired.
+        record.specimen_server = new.specimen_server.clone().or_else(|| record.specimen_server.take());
+        record.specimen_client = new.specimen_client.clone().or_else(|| record.specimen_client.take());
         self.versions.insert(new.id.clone(), version);
+    }
+
+    /// For the object's spec, with these nodes left out.
+    #[must_use]
+    pub fn spec(&self, waived: &BTreeSet<String>) -> ClusterPkiSpec {
+        ClusterPkiSpec {
+            ca_version: self.wanted,
+            rotation: self.rotation.clone(),
+            waivers: waived.iter().map(|node| format!("node/{node}")).collect(),
+            forget: self.forget.clone(),
+        }
     }
 
     /// For the object's status.
@@ -132,3 +208,6 @@ impl Record {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

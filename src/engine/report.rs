@@ -1,7 +1,5 @@
 //! What is written down for people: the ClusterPKI's status, and the report of `certctl status`.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::Serialize;
@@ -9,12 +7,14 @@ use serde::Serialize;
 use super::driver::{Driver, Outcome};
 use super::observe::{Knowledge, inventory, unheard};
 use super::record::Record;
-use crate::api::{ClusterPkiSpec, ClusterPkiStatus};
+use crate::api::ClusterPkiStatus;
 use crate::cluster::Live;
 use crate::error::Error;
 use crate::pki::CaId;
 use crate::plan::EventKind;
-use crate::rotation::{Goal, Inventory, Phase, Reason, Sentence, blocked, describe, missing, phase_of, target};
+use crate::rotation::{
+    Goal, Inventory, NodeView, Phase, Reason, Sentence, blocked, describe, missing, phase_of, target,
+};
 
 /// Type of the one condition; its reasons are gkectl's.
 const CONDITION: &str = "CARotation";
@@ -121,12 +121,7 @@ fn standing(look: &Inventory, goal: &Goal, record: &Record, phase: Phase) -> (Re
     (Reason::under_way(look, goal), awaited)
 }
 
-fn node_report(
-    name: &str,
-    node: &crate::rotation::NodeView,
-    waived: bool,
-    number: impl Fn(&CaId) -> u32,
-) -> NodeReport {
+fn node_report(name: &str, node: &NodeView, waived: bool, number: impl Fn(&CaId) -> u32) -> NodeReport {
     let disk = &node.state.disk;
     let loaded = node.state.loaded.kubelet.as_ref().and_then(|process| process.conf.as_ref()?.issuer.as_ref());
     NodeReport {
@@ -164,11 +159,7 @@ fn condition(
 impl Driver {
     /// Writes the intent.
     pub(super) async fn write_spec(&mut self) -> Result<(), Error> {
-        let spec = ClusterPkiSpec {
-            ca_version: self.record.wanted,
-            rotation: self.record.rotation.clone(),
-            waivers: self.goal.waived.iter().map(|node| format!("node/{node}")).collect(),
-        };
+        let spec = self.record.spec(&self.goal.waived);
         self.generation = self.cluster.write_cluster_spec(&spec).await?.metadata.generation;
         Ok(())
     }
@@ -176,7 +167,8 @@ impl Driver {
     /// Writes the summary.
     pub(super) async fn write_status(&mut self, phase: Phase, look: &Inventory) -> Result<(), Error> {
         let message = describe(look, &self.goal, &self.record.versions).message;
-        let reason = if self.finished { Reason::Completed } else { Reason::under_way(look, &self.goal) };
+        let over = self.finished || !self.record.rotating();
+        let reason = if over { Reason::Completed } else { Reason::under_way(look, &self.goal) };
         let object = self.live.cluster_pki();
         let written = object.as_ref().and_then(|object| object.status.as_ref()?.conditions.first());
         // The watch may be behind what this driver itself has written.
@@ -195,23 +187,21 @@ impl Driver {
         Ok(())
     }
 
-    /// Writes the summary again when its reason is another: what blocks a rotation comes and goes within a phase. A summary that cannot be
-    /// written is no reason to stop, least of all when an API server is what went away; it is tried again at the next look.
-    pub(super) async fn note_reason(&mut self, look: &Inventory) {
+    /// Writes the summary again when its reason is another: what blocks a rotation comes and goes within a phase.
+    pub(super) async fn note_reason(&mut self, look: &Inventory) -> Result<(), Error> {
         let reason = Reason::under_way(look, &self.goal).name();
         if self.condition.as_ref().is_some_and(|condition| condition.reason == reason) {
-            return;
+            return Ok(());
         }
-        if let Err(error) = self.write_status(phase_of(look, &self.goal), look).await {
-            tracing::debug!(?error, "the reason");
-        }
+        self.write_status(phase_of(look, &self.goal), look).await
     }
 
     /// Closes the rotation: the new CAVersion is in force, the nodes are left to themselves.
-    pub(super) async fn finish(&mut self, look: &Inventory) -> Result<Outcome, Error> {
+    ///
+    /// The record comes first and what cannot be undone last: a driver that dies in between leaves a rotation that is over, and keys that
+    /// the next run, of whatever command, has destroyed.
+    pub(super) async fn finish(&mut self, look: &Inventory) -> Result<(), Error> {
         self.leave();
-        let message = describe(look, &self.goal, &self.record.versions).message;
-        self.finished = true;
         self.record.completed = self.record.wanted;
         for name in &self.goal.waived {
             if let Some(target) = look.nodes.get(name).and_then(|node| target(Phase::Completed, node, look, &self.goal))
@@ -219,40 +209,59 @@ impl Driver {
                 self.targets.insert(name.clone(), target);
             }
         }
-        let mut gone: Vec<CaId> = Vec::new();
-        if self.goal.rollback {
-            gone.push(self.goal.from.clone());
-        }
         self.drop_uploaded().await;
-        self.forget(look, &gone).await?;
-        self.write_status(Phase::Completed, look).await?;
         if self.goal.rollback {
+            self.record.retire(std::slice::from_ref(&self.goal.from));
             self.record.rotation = None;
             self.write_spec().await?;
         }
-        self.emit(EventKind::Finished {
-            ca_version: self.record.wanted,
-            seconds: self.began.elapsed().as_secs_f64(),
-            message,
-        });
-        Ok(Outcome::Completed)
+        self.finished = true;
+        self.write_status(Phase::Completed, look).await
     }
 
-    /// Has every node destroy its copies of these CAs' keys, and takes them out of the record.
-    pub(super) async fn forget(&mut self, look: &Inventory, cas: &[CaId]) -> Result<(), Error> {
-        self.finished = true;
-        self.record.authorities.retain(|_, record| !cas.contains(&record.id));
-        for record in self.record.authorities.values_mut() {
-            record.crosses.retain(|cross| !cas.contains(&cross.by));
+    /// After the end: what nodes have still to be told, and the keys that they have still to destroy.
+    pub(super) async fn close(&mut self, look: &Inventory) -> Result<Option<Outcome>, Error> {
+        self.write_specs(look).await?;
+        if !self.destroyed(look).await? {
+            return Ok(None);
         }
-        self.record.versions = self
-            .record
-            .authorities
+        self.emit(EventKind::Finished {
+            ca_version: self.record.completed,
+            seconds: self.began.elapsed().as_secs_f64(),
+            message: describe(look, &self.goal, &self.record.versions).message,
+        });
+        Ok(Some(Outcome::Completed))
+    }
+
+    /// True when every control-plane node that answers has destroyed the keys of CAs that are over; the others are named, and do it when
+    /// they come back.
+    pub(super) async fn destroyed(&mut self, look: &Inventory) -> Result<bool, Error> {
+        let holds = |node: &NodeView| self.record.forget.iter().any(|ca| node.state.disk.kept.contains(ca));
+        let holders: Vec<(&String, bool)> = look
+            .nodes
             .iter()
-            .map(|(version, record)| (record.id.clone(), *version))
-            .collect::<BTreeMap<_, _>>();
-        self.forgotten = cas.to_vec();
-        self.write_specs(look).await
+            .filter(|(_, node)| node.state.control_plane && holds(node))
+            .map(|(name, node)| (name, node.responding))
+            .collect();
+        let late: Vec<String> = holders
+            .iter()
+            .filter(|(_, responding)| *responding)
+            .map(|(name, _)| format!("node/{name}: it has not destroyed the key of a CA that is over yet"))
+            .collect();
+        if !late.is_empty() {
+            self.wait_for(late)?;
+            return Ok(false);
+        }
+        for (name, _) in &holders {
+            let message =
+                format!("node/{name} does not answer: it destroys the key of a CA that is over when it comes back");
+            self.emit(EventKind::Warning { message });
+        }
+        if holders.is_empty() && !self.record.forget.is_empty() {
+            self.record.forget.clear();
+            self.write_spec().await?;
+        }
+        Ok(true)
     }
 }
 

@@ -13,7 +13,7 @@ use super::layout::{CA_CERT, CA_KEY, KUBELET_CLIENT, SIGNER};
 use super::loaded::{History, digest};
 use super::observe::Node;
 use super::systemd::KUBELET;
-use super::{atomic, journal, manifest};
+use super::{atomic, journal, key_files, manifest};
 use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, Kubeconfig, PrivateKey, certificate_request};
 use crate::plan::row::issuer_of;
 use crate::plan::{Component, Conf, Leaf, Op};
@@ -135,19 +135,11 @@ fn files(op: &Op, context: &ApplyContext<'_>) -> Result<(), NodeError> {
 
 fn remove_signer(context: &ApplyContext<'_>) -> Result<(), NodeError> {
     let layout = context.node.layout();
-    let place = layout.manifest(Component::KubeControllerManager);
-    let used = fs::read_to_string(&place).is_ok_and(|yaml| manifest::has_own_signer(&yaml).unwrap_or(true));
-    if used {
+    if key_files::signer_in_use(layout) {
         let problem = "kube-controller-manager still signs with it".to_owned();
         return Err(NodeError::Manifest { path: SIGNER.to_owned(), problem });
     }
-    let path = layout.path(SIGNER);
-    atomic::remove(&path)?;
-    if let Some(folder) = path.parent() {
-        // Only an empty folder goes; a missing one is fine.
-        let _ = fs::remove_dir(folder);
-    }
-    Ok(())
+    key_files::remove_signer(layout)
 }
 
 fn reissue_leaf(leaf: Leaf, issuer: &CaId, vouched_by: &[CaId], context: &ApplyContext<'_>) -> Result<(), NodeError> {

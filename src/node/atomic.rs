@@ -145,12 +145,17 @@ pub(super) fn remove_leftovers(folder: &Path) -> Result<usize, NodeError> {
     };
     let mut removed = 0;
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        if is_leftover(&entry.path()) {
             remove(&entry.path())?;
             removed += 1;
         }
     }
     Ok(removed)
+}
+
+/// True for the name of a temporary file.
+pub(super) fn is_leftover(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
 }
 
 /// A name beside `path` that no other write of this process uses.

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use jiff::{SignedDuration, Timestamp};
-
 use super::atomic;
 use super::error::NodeError;
+use super::key_files;
 use super::layout::{CA_CERT, CA_KEY, Layout};
-use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, PrivateKey};
+use crate::pki::{CaId, Certificate, CertificateAuthority, PrivateKey};
 
 /// CA certificates, cross-signed CA certificates and, on control-plane nodes, CA keys, kept in `/var/lib/certctl/authorities`:
 /// `ID.crt`, `ID.by.SIGNER.crt` and `ID.key` (0600 in a folder of 0700). The CAs of `pki/ca.crt` are known too.
 #[derive(Clone, Debug)]
 pub struct Authorities {
+    layout: Layout,
     folder: PathBuf,
     certificates: BTreeMap<CaId, Certificate>,
     crosses: BTreeMap<(CaId, CaId), Certificate>,
@@ -26,6 +26,7 @@ impl Authorities {
     #[must_use]
     pub fn open(layout: &Layout) -> Self {
         let mut all = Self {
+            layout: layout.clone(),
             folder: layout.authorities(),
             certificates: BTreeMap::new(),
             crosses: BTreeMap::new(),
@@ -191,29 +192,15 @@ impl Authorities {
         self.keep(&authority).map(Some)
     }
 
-    /// Makes a new CA like `old` and keeps it.
+    /// Unlinks a CA's key, certificate and crosses, and every copy of the key in back-ups and in kube-controller-manager's signing
+    /// file. The blocks are not overwritten: on copy-on-write file systems and flash that would promise more than it does.
+    ///
+    /// The copies go first: as long as one of them may be left, [`Self::kept`] still names the CA, also after a crash.
     ///
     /// # Errors
-    /// The old CA is not known, the key cannot be made, or a file cannot be written.
-    pub fn generate_like(
-        &mut self,
-        old: &CaId,
-        algorithm: Option<KeyAlgorithm>,
-        validity: SignedDuration,
-        now: Timestamp,
-    ) -> Result<CaId, NodeError> {
-        let old = self.certificate(old)?;
-        let made = CertificateAuthority::generate_like(old, algorithm, validity, now)
-            .map_err(NodeError::issue("a new certificate authority"))?;
-        self.keep(&made)
-    }
-
-    /// Unlinks a CA's key, certificate and crosses. The blocks are not overwritten: on copy-on-write file systems and flash that
-    /// would promise more than it does.
-    ///
-    /// # Errors
-    /// A file cannot be removed.
+    /// [`NodeError::KeyInUse`] when something still signs with the key, and then nothing is removed; a file cannot be read or removed.
     pub fn remove(&mut self, id: &CaId) -> Result<(), NodeError> {
+        key_files::purge(&self.layout, id)?;
         atomic::remove(&self.key_path(id))?;
         atomic::remove(&self.certificate_path(id))?;
         let gone: Vec<_> =

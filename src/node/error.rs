@@ -70,6 +70,16 @@ pub enum NodeError {
         /// Signed by whom.
         signer: CaId,
     },
+    /// A CA's key is to be destroyed while something still signs with it.
+    #[error("the key of CA {} is not destroyed: {user} still signs with {path}; bring this node to another CA first", ca.short())]
+    KeyInUse {
+        /// Whose key.
+        ca: CaId,
+        /// Who uses it.
+        user: &'static str,
+        /// Path on the node.
+        path: &'static str,
+    },
     /// The container runtime did not answer or refused.
     #[error("container runtime at {socket}: {problem}")]
     Cri {

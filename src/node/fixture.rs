@@ -162,6 +162,12 @@ pub(super) fn authority(common_name: &str, now: Timestamp) -> CertificateAuthori
     CertificateAuthority::generate(common_name, ALGORITHM, YEAR * 10, now).unwrap()
 }
 
+/// Makes a CA like the one in force and keeps it, as the agent does on request.
+pub(super) fn keep_new(fixture: &Fixture, authorities: &mut Authorities) -> CaId {
+    let new = CertificateAuthority::generate_like(fixture.ca.certificate(), None, YEAR, fixture.now).unwrap();
+    authorities.keep(&new).unwrap()
+}
+
 /// Callbacks that do nothing.
 pub(super) fn silent() -> Callbacks {
     Callbacks {

@@ -123,10 +123,16 @@ impl Layout {
         self.path(STATE).join("authorities")
     }
 
+    /// The folders of every rotation's back-ups.
+    #[must_use]
+    pub fn backups(&self) -> PathBuf {
+        self.path(STATE).join("backup")
+    }
+
     /// First versions of the files that a rotation replaced.
     #[must_use]
     pub fn backup(&self, rotation: &str) -> PathBuf {
-        self.path(STATE).join("backup").join(rotation)
+        self.backups().join(rotation)
     }
 
     /// What each running process had loaded when it started.

@@ -10,6 +10,7 @@ mod etcd;
 #[cfg(test)]
 mod fixture;
 mod journal;
+mod key_files;
 pub mod layout;
 mod loaded;
 pub mod manifest;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::atomic;
 use super::cri::{Cri, RunningContainer};
 use super::error::NodeError;
+use super::key_files;
 use super::layout::{CA_CERT, KUBELET_CLIENT, Layout, PARKED, STATE};
 use super::loaded::{Client, History, Inputs, Instance, changed};
 use super::pki_dir::{DiskReading, read_disk};
@@ -84,6 +85,12 @@ impl Node {
         ];
         for folder in folders {
             atomic::remove_leftovers(&self.layout.path(folder))?;
+        }
+        // The back-ups have the folders of whatever was backed up.
+        for path in key_files::files_below(&self.layout.backups())? {
+            if atomic::is_leftover(&path) {
+                atomic::remove(&path)?;
+            }
         }
         StaticPods::recover(&self.layout)
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 
-use super::fixture::{ALGORITHM, Fixture, YEAR, authority, run, silent};
+use super::fixture::{ALGORITHM, Fixture, YEAR, authority, keep_new, run, silent};
 use super::layout::{CA_CERT, KUBELET_CLIENT, SIGNER};
 use super::*;
 use crate::pki::{CaId, Certificate, PrivateKey};
@@ -15,7 +15,7 @@ use crate::plan::{Component, Conf, Leaf, Op};
 fn stage(fixture: &Fixture) -> (Authorities, CaId) {
     let mut authorities = Authorities::open(&fixture.layout);
     let old = authorities.import_stock(&fixture.layout).unwrap().unwrap();
-    let new = authorities.generate_like(&old, None, YEAR, fixture.now).unwrap();
+    let new = keep_new(fixture, &mut authorities);
     let (one, two) = (authorities.authority(&old).unwrap(), authorities.authority(&new).unwrap());
     let cross = one.cross_sign(two.certificate(), fixture.now).unwrap();
     authorities.keep_cross(&cross, &old).unwrap();
@@ -190,7 +190,7 @@ async fn kubelet_conf_changes_its_trust_and_keeps_referring_to_its_file() {
 async fn signer_bundle_and_key_switch_and_the_old_key_is_kept_first() {
     let fixture = Fixture::new();
     let mut authorities = Authorities::open(&fixture.layout);
-    let new = authorities.generate_like(&fixture.ca_id(), None, YEAR, fixture.now).unwrap();
+    let new = keep_new(&fixture, &mut authorities);
     applied(&fixture, &authorities, &Op::WriteSigner(new.clone())).await;
     assert_eq!(fixture.mode(SIGNER), 0o600);
     applied(&fixture, &authorities, &Op::WriteBundle(vec![new.clone(), fixture.ca_id()])).await;
@@ -319,7 +319,12 @@ fn a_manifest_that_is_only_parked_goes_back_in() {
 #[tokio::test]
 async fn a_node_without_runtime_and_systemd_is_still_read() {
     let fixture = Fixture::new();
-    fixture.write("/etc/kubernetes/pki/.certctl-tmp.ca.crt.1.0", "half", 0o600);
+    let half = ".certctl-tmp.ca.key.1.0";
+    for folder in
+        ["/etc/kubernetes/pki", "/var/lib/certctl/authorities", "/var/lib/certctl/backup/ca-2/etc/kubernetes/pki"]
+    {
+        fixture.write(&format!("{folder}/{half}"), "half", 0o600);
+    }
     let node = Node::open(fixture.root.path());
     node.recover().unwrap();
     assert!(fixture.files().iter().all(|file| !file.contains("certctl-tmp")));

@@ -39,6 +39,12 @@ pub enum PkiError {
         "unknown key algorithm `{0}`; use one of RSA-2048, RSA-3072, RSA-4096, ECDSA-P256, ECDSA-P384, ECDSA-P521, Ed25519"
     )]
     UnknownAlgorithm(String),
+    /// A text that is no identity of a CA.
+    #[error("`{found}` is no CA id; expected the SHA-256 of its public key, 64 lower-case hex digits")]
+    CaId {
+        /// Its beginning.
+        found: String,
+    },
     /// Key and certificate are not a pair.
     #[error("private key does not belong to the certificate `{subject}`")]
     KeyMismatch {

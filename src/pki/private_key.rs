@@ -78,20 +78,31 @@ impl PrivateKey {
     /// # Errors
     /// [`PkiError::EncryptedKey`], [`PkiError::UnsupportedKey`], [`PkiError::PemBlock`], [`PkiError::NoKey`].
     pub fn from_pem(pem: &[u8]) -> Result<Self, PkiError> {
-        for block in pem::blocks(pem) {
-            if block.label == "ENCRYPTED PRIVATE KEY" || block.has_encryption_header() {
-                return Err(PkiError::EncryptedKey);
-            }
-            let form = match block.label {
-                "RSA PRIVATE KEY" => Form::Pkcs1,
-                "EC PRIVATE KEY" => Form::Sec1,
-                "PRIVATE KEY" => Form::Pkcs8,
-                _ => continue,
-            };
-            let Some((_, bytes)) = block.decode()? else { continue };
-            return Self::from_encoded(form, Zeroizing::new(bytes));
+        pem::blocks(pem).iter().find_map(Self::from_block).unwrap_or(Err(PkiError::NoKey))
+    }
+
+    /// Every private key of a PEM file that can be read; the blocks that cannot be hide no other.
+    #[must_use]
+    pub fn each_from_pem(pem: &[u8]) -> Vec<Self> {
+        pem::blocks(pem).iter().filter_map(Self::from_block).flatten().collect()
+    }
+
+    /// `None` for a block that is no private key.
+    fn from_block(block: &pem::Block<'_>) -> Option<Result<Self, PkiError>> {
+        if block.label == "ENCRYPTED PRIVATE KEY" || block.has_encryption_header() {
+            return Some(Err(PkiError::EncryptedKey));
         }
-        Err(PkiError::NoKey)
+        let form = match block.label {
+            "RSA PRIVATE KEY" => Form::Pkcs1,
+            "EC PRIVATE KEY" => Form::Sec1,
+            "PRIVATE KEY" => Form::Pkcs8,
+            _ => return None,
+        };
+        let (_, bytes) = match block.decode() {
+            Ok(section) => section?,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(Self::from_encoded(form, Zeroizing::new(bytes)))
     }
 
     fn from_encoded(form: Form, encoded: Zeroizing<Vec<u8>>) -> Result<Self, PkiError> {

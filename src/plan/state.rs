@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::pki::CaId;
 
@@ -199,7 +199,14 @@ pub struct EndpointState {
     /// Serial number served, hex; empty when unreachable.
     pub serial: String,
     /// What it says to a client certificate of each CA.
+    #[serde(deserialize_with = "known_clients")]
     pub clients: BTreeMap<CaId, Verdict>,
+}
+
+/// Leaves out what is no CA: the schema of a map says nothing about its keys, and one such report must not hide every other.
+fn known_clients<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<CaId, Verdict>, D::Error> {
+    let all = BTreeMap::<String, Verdict>::deserialize(deserializer)?;
+    Ok(all.into_iter().filter_map(|(ca, verdict)| Some((ca.parse().ok()?, verdict))).collect())
 }
 
 /// Everything about one node that a rotation decides on. Reported by the node's agent; never edited by anybody else.
@@ -214,4 +221,17 @@ pub struct NodeState {
     pub loaded: LoadedState,
     /// Endpoints that this node was asked to probe, by `host:port`; its own API server, KCM, scheduler and kubelet always.
     pub endpoints: BTreeMap<String, EndpointState>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_about_no_ca_is_left_out_and_hides_nothing() {
+        let ca = CaId::from_hash(&[1; 32]);
+        let report = serde_json::json!({ "serial": "1", "clients": { ca.as_str(): "Refused", "../x": "Accepted" } });
+        let state: EndpointState = serde_json::from_value(report).unwrap();
+        assert_eq!(state.clients, BTreeMap::from([(ca, Verdict::Refused)]));
+    }
 }

@@ -5,6 +5,7 @@ use crate::plan::same_set;
 
 use super::inventory::{Goal, Inventory, NodeView};
 use super::planner::{Next, next};
+use super::preflight::leave_out;
 use super::progress::{Missing, missing};
 
 /// Reason of the condition `CARotation`.
@@ -62,7 +63,7 @@ impl Reason {
 /// it goes on by itself. A node in trouble that nothing waits for blocks nothing.
 #[must_use]
 pub fn blocked(inventory: &Inventory, goal: &Goal) -> Vec<Missing> {
-    let Next::Wait(phase, _) = next(inventory, goal) else { return Vec::new() };
+    let Next::Wait(phase, reasons) = next(inventory, goal) else { return Vec::new() };
     let missing = missing(phase, inventory, goal);
     let awaited = |name: &str, node: &NodeView| match goal.to {
         // Any control-plane node could make the CA, and none can.
@@ -77,7 +78,8 @@ pub fn blocked(inventory: &Inventory, goal: &Goal) -> Vec<Missing> {
         }
         troubles.extend(found);
     }
-    troubles
+    // Nodes that are well and cannot make the CA: they lack keys that only the administrator can bring.
+    if goal.to.is_none() && troubles.is_empty() { reasons } else { troubles }
 }
 
 /// What is wrong with a node that no driver can put right.
@@ -97,7 +99,7 @@ fn trouble(name: &str, node: &NodeView, goal: &Goal) -> Vec<Missing> {
 pub(super) fn unheard(name: &str, node: &NodeView) -> Vec<Missing> {
     let mut found: Vec<Missing> = node.problem.iter().map(|problem| format!("node/{name}: {problem}")).collect();
     if !node.responding {
-        found.push(format!("node/{name}: its agent does not respond (go on without it: --waive node/{name})"));
+        found.push(format!("node/{name}: its agent does not respond ({})", leave_out(name, node)));
     }
     found
 }

@@ -61,6 +61,8 @@ pub struct ClusterView {
     pub controller_manager_leader: Option<String>,
     /// Signer seen when a CSR was last signed on request; `None`: not tried by this driver yet.
     pub csr_signer: Option<CaId>,
+    /// True for a driver, which has certificates signed to see by whom; whoever only reads takes the files' word.
+    pub asks_for_csrs: bool,
     /// The caller's kubeconfig; `None` when it holds no client certificate of the cluster CA.
     pub caller: Option<ConfState>,
 }

@@ -6,10 +6,11 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::pki::{CaId, Material, PkiError, Usage, verify};
-use crate::plan::{Conf, EndpointState, Leaf, Op, Verdict, simulate};
+use crate::plan::{Component, Conf, EndpointState, Leaf, Op, Verdict, simulate};
 
 use super::inventory::{Goal, Inventory, NodeView, verdict};
 use super::planner::Step;
+use super::simulate::apply_cluster_op;
 
 /// Who shows a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,10 +158,10 @@ impl<'a> Matrix<'a> {
     #[must_use]
     pub fn check(&self, inventory: &Inventory, goal: &Goal, steps: &[Step]) -> Vec<Violation> {
         let (mut shown, mut trusted) = (Presentations::new(), Trusts::new());
-        collect(inventory, goal, true, &mut shown, &mut trusted);
+        collect(inventory, goal, &mut shown, &mut trusted);
         let before = self.verify_all(&shown, &trusted);
         for after in afterwards(inventory, steps) {
-            collect(&after, goal, false, &mut shown, &mut trusted);
+            collect(&after, goal, &mut shown, &mut trusted);
         }
         let all = self.verify_all(&shown, &trusted);
         all.into_iter().filter(|violation| !before.contains(violation)).collect()
@@ -171,7 +172,7 @@ impl<'a> Matrix<'a> {
     #[must_use]
     pub fn broken(&self, inventory: &Inventory, goal: &Goal) -> Vec<Violation> {
         let (mut shown, mut trusted) = (Presentations::new(), Trusts::new());
-        collect(inventory, goal, true, &mut shown, &mut trusted);
+        collect(inventory, goal, &mut shown, &mut trusted);
         self.verify_all(&shown, &trusted)
     }
 
@@ -216,21 +217,42 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// The inventory after each operation of each step, every node for itself: with the state before, that covers every mix.
+/// What changes with each operation of each step, every node for itself: with the state before, that covers every mix.
 fn afterwards(inventory: &Inventory, steps: &[Step]) -> Vec<Inventory> {
     let mut all = Vec::new();
     for step in steps {
-        let Step::Node { node, ops, .. } = step else { continue };
-        let Some(view) = inventory.nodes.get(node) else { continue };
-        let mut after = NodeView { state: view.state.clone(), ..NodeView::default() };
-        for op in ops {
-            simulate::apply(&mut after.state, op);
-            settle(&mut after, op, view);
-            let nodes = BTreeMap::from([(node.clone(), after.clone())]);
-            all.push(Inventory { nodes, ..Inventory::default() });
+        match step {
+            Step::Node { node, ops, .. } => {
+                if let Some(view) = inventory.nodes.get(node) {
+                    after_each(node, view, ops, &mut all);
+                }
+            }
+            Step::Cluster(op) => {
+                let mut after = Inventory { cluster: inventory.cluster.clone(), ..Inventory::default() };
+                apply_cluster_op(&mut after, op);
+                all.push(after);
+            }
+            Step::Make { .. } | Step::Stage { .. } => {}
         }
     }
     all
+}
+
+fn after_each(node: &str, view: &NodeView, ops: &[Op], all: &mut Vec<Inventory>) {
+    let mut after = NodeView { state: view.state.clone(), ..NodeView::default() };
+    for op in ops {
+        simulate::apply(&mut after.state, op);
+        settle(&mut after, op, view);
+        let nodes = BTreeMap::from([(node.to_owned(), after.clone())]);
+        let mut world = Inventory { nodes, ..Inventory::default() };
+        // Whichever kube-controller-manager leads tells every pod what it has loaded.
+        if op.restarts() == Some(Component::KubeControllerManager.name())
+            && let Some(process) = &after.state.loaded.controller_manager
+        {
+            world.cluster.root_ca.insert("any".into(), process.root_ca.clone());
+        }
+        all.push(world);
+    }
 }
 
 /// kube-apiserver and the kubelet reload their client CAs and leaves by themselves: what is written is what they will use.
@@ -252,14 +274,12 @@ fn settle(after: &mut NodeView, op: &Op, before: &NodeView) {
     }
 }
 
-fn collect(inventory: &Inventory, goal: &Goal, whole: bool, shown: &mut Presentations, trusted: &mut Trusts) {
+fn collect(inventory: &Inventory, goal: &Goal, shown: &mut Presentations, trusted: &mut Trusts) {
     for (name, node) in inventory.counted(goal) {
         node_presents(name, node, shown);
         node_trusts(name, node, trusted);
     }
-    if whole {
-        cluster_trusts(inventory, goal, trusted);
-    }
+    cluster_trusts(inventory, goal, trusted);
 }
 
 fn show(shown: &mut Presentations, presenter: Presenter, issuer: Option<&CaId>, vouched_by: &[CaId], who: String) {

@@ -22,8 +22,10 @@ mod targets;
 pub use condition::{Reason, blocked};
 pub use inventory::{ClusterView, Goal, Inventory, NodeView, verdict};
 pub use phase::{Phase, UnknownPhase};
-pub use planner::{Next, Step, next};
-pub use preflight::{Blocker, ClusterHealth, KubeadmRecord, NodeHealth, Preflight, preflight, warnings};
+pub use planner::{Next, Step, maker, next};
+pub use preflight::{
+    Blocker, ClusterHealth, KubeadmRecord, NodeHealth, Preflight, preflight, waiver_blockers, warnings,
+};
 pub use progress::{missing, phase_of};
 pub use status::{PlaneStatus, Sentence, describe};
 pub use targets::target;

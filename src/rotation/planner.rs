@@ -70,11 +70,23 @@ pub fn next(inventory: &Inventory, goal: &Goal) -> Next {
 }
 
 fn make(inventory: &Inventory, goal: &Goal) -> Next {
-    let maker = inventory.control_plane(goal).find(|(_, node)| node.responding && node.state.disk.ca_key.is_some());
-    match maker {
-        Some((node, _)) => Next::Steps(Phase::Staged, vec![Step::Make { node: node.to_owned() }]),
-        None => Next::Wait(Phase::Staged, vec!["no control-plane node with a CA key responds".into()]),
+    match maker(inventory, goal) {
+        Some(node) => Next::Steps(Phase::Staged, vec![Step::Make { node: node.to_owned() }]),
+        None => Next::Wait(Phase::Staged, vec![NO_MAKER.into()]),
     }
+}
+
+const NO_MAKER: &str =
+    "no control-plane node responds that has the CA's key and those of the older CAs that still vouch";
+
+/// The node that makes the new CA: every CA that some process may hold as its only trust has to sign it, so all keys must be there.
+#[must_use]
+pub fn maker<'a>(inventory: &'a Inventory, goal: &'a Goal) -> Option<&'a str> {
+    let able = |node: &NodeView| {
+        let disk = &node.state.disk;
+        node.responding && disk.ca_key.is_some() && goal.legacy.iter().all(|ca| disk.kept.contains(ca))
+    };
+    inventory.control_plane(goal).find(|(_, node)| able(node)).map(|(name, _)| name)
 }
 
 fn waiting_for(phase: Phase, inventory: &Inventory, goal: &Goal) -> Vec<Missing> {

@@ -109,6 +109,13 @@ pub fn preflight(input: &Preflight<'_>) -> Vec<Blocker> {
             authority(input, node, &health, &mut found);
         }
     }
+    if control_plane > 0 && blockers.is_empty() && super::maker(input.inventory, input.goal).is_none() {
+        let mut found = Found { object: "cluster".into(), blockers: &mut blockers };
+        found.add(
+            "no control-plane node keeps the keys of all CAs that processes may still trust",
+            "end the older CAs with `certctl rotate-ca finalize` first",
+        );
+    }
     if control_plane == 0 && blockers.is_empty() {
         let mut found = Found { object: "cluster".into(), blockers: &mut blockers };
         found.add(
@@ -213,6 +220,30 @@ fn written((major, minor, patch): Release) -> String {
     format!("{major}.{minor}.{patch}")
 }
 
+/// What to do about a node that does not take part. A control-plane node that is up serves: left out, it would go on refusing clients of
+/// the new CA behind the balancer.
+pub(super) fn leave_out(name: &str, node: &NodeView) -> String {
+    if node.state.control_plane && node.ready {
+        "bring its agent back; a control-plane node can be left out only while it is down".into()
+    } else {
+        format!("bring it back, or go on without it: --waive node/{name}")
+    }
+}
+
+/// Waivers that nobody may give, also in the middle of a rotation.
+#[must_use]
+pub fn waiver_blockers(inventory: &Inventory, goal: &Goal) -> Vec<Blocker> {
+    let left_out = inventory.nodes.iter().filter(|(name, _)| goal.waived.contains(*name));
+    left_out
+        .filter(|(_, node)| node.state.control_plane && node.ready)
+        .map(|(name, _)| Blocker {
+            object: format!("node/{name}"),
+            problem: "it is waived, but it is a control-plane node and Ready: its API server would go on refusing clients of the new CA".into(),
+            remedy: "mend its agent, or take the node down before it is left out".into(),
+        })
+        .collect()
+}
+
 struct Found<'a> {
     object: String,
     blockers: &'a mut Vec<Blocker>,
@@ -227,13 +258,10 @@ impl Found<'_> {
 /// True when there is an agent whose report can be looked at.
 fn agent(input: &Preflight<'_>, name: &str, node: &NodeView, health: &NodeHealth, found: &mut Found<'_>) -> bool {
     if !node.ready {
-        found.add("the node is not Ready", format!("bring it back, or leave it out with --waive node/{name}"));
+        found.add("the node is not Ready", leave_out(name, node));
     }
     let Some(version) = &health.agent_version else {
-        found.add(
-            "no certctl agent has reported",
-            format!("run `certctl install`, or leave the node out with --waive node/{name}"),
-        );
+        found.add("no certctl agent has reported", format!("run `certctl install`; {}", leave_out(name, node)));
         return false;
     };
     if version != input.version {
@@ -245,9 +273,7 @@ fn agent(input: &Preflight<'_>, name: &str, node: &NodeView, health: &NodeHealth
     if !node.responding {
         found.add(
             "its agent does not answer",
-            format!(
-                "look at `kubectl -n certctl-system get pods -o wide`, or leave the node out with --waive node/{name}"
-            ),
+            format!("look at `kubectl -n certctl-system get pods -o wide`; {}", leave_out(name, node)),
         );
     }
     if health.clock_skew.abs() > MAX_CLOCK_SKEW {

@@ -80,7 +80,7 @@ pub fn apply_op(world: &mut Inventory, name: &str, op: &crate::plan::Op) {
     }
 }
 
-fn apply_cluster_op(world: &mut Inventory, op: &ClusterOp) {
+pub(super) fn apply_cluster_op(world: &mut Inventory, op: &ClusterOp) {
     let cluster = &mut world.cluster;
     match op {
         ClusterOp::ClusterInfo(cas) => cluster.cluster_info = Some(cas.clone()),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::bench::Bench;
 use super::command::{Rotation, finished};
-use super::evidence::{Before, completed};
+use super::evidence::{Before, Files, completed};
 use super::rotation::LIMIT;
 use super::tally::Tally;
 use super::watch::Watch;
@@ -28,9 +28,20 @@ pub fn drivers(bench: &Bench, tally: &mut Tally) -> Result<()> {
         bench.certctl(&["rotate-ca", "--yes"])?.expect(5)?.saying(&[&pid]).map(drop)
     });
     let _ = tally.test("another CAVersion while a rotation runs is refused by the API server", || third_version(bench));
-    tally.test("kill -9 of the driver in the middle of a phase: the same command completes the rotation", || {
-        first.wait_for("a node being changed", PHASE, |event| event["type"] == "NodeChanging")?;
-        first.kill()?;
+    tally.test(
+        "kill -9 of the driver in the middle of a phase: the same command goes on, and pauses where it is told",
+        || {
+            first.wait_for("a node being changed", PHASE, |event| event["type"] == "NodeChanging")?;
+            first.kill()?;
+            bench.rotate(&["--pause-before", "DPUntrusted"])?.finish(LIMIT)?.expect(0).map(drop)
+        },
+    )?;
+    let _ = tally.test("after the drop there is no way back: rollback is refused and changes nothing", || {
+        let files = Files::read(bench)?;
+        bench.certctl(&["rotate-ca", "rollback", "--yes"])?.expect(5)?.saying(&["no way back"])?;
+        files.must_equal(&Files::read(bench)?)
+    });
+    tally.test("and the same command completes the rotation", || {
         bench.rotate(&[])?.finish(LIMIT)?.expect(0)?;
         completed(bench, 2)
     })?;

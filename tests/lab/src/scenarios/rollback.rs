@@ -12,6 +12,12 @@ const RATE: u32 = 150;
 
 pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
     let before = Before::look(bench)?;
+    tally.test("a rollback before the new CA is made takes the intent back, and nothing else", || {
+        bench.rotate(&["--pause-before", "Staged"])?.finish(LIMIT)?.expect(0)?;
+        bench.rotate(&["rollback"])?.finish(LIMIT)?.expect(0)?;
+        completed(bench, 1)?;
+        before.returned(bench)
+    })?;
     let watch = Watch::start(RATE)?;
     tally.test("rotate-ca --pause-before drop stops while both CAs are trusted", || {
         let done = bench.rotate(&["--pause-before", "drop"])?.finish(LIMIT)?.expect(0)?;
