@@ -118,7 +118,7 @@ _certctl() {
             return 0
             ;;
         certctl__subcmd__agent)
-            opts="-o -v -h --root --node --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help"
+            opts="-o -v -h --root --node --until-settled --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -852,7 +852,7 @@ _certctl() {
             return 0
             ;;
         certctl__subcmd__uninstall)
-            opts="-y -o -v -h --yes --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help"
+            opts="-y -o -v -h --yes --discard-record --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -145,7 +145,7 @@ complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_se
 plain\t'Lines'
 json\t'One JSON object a line, on stdout'
 none\t'Nothing'"
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from finalize" -l accept-cut-off -d 'Accept that containers started before both CAs were trusted are cut off'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from finalize" -l accept-cut-off -d 'Accept that containers started before both CAs were trusted, and nodes left out and not up to date, are cut off'
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from finalize" -s y -l yes -d 'Do not ask'
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from finalize" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from finalize" -s h -l help -d 'Print help'
@@ -205,6 +205,7 @@ plain\t'Lines'
 json\t'One JSON object a line, on stdout'
 none\t'Nothing'"
 complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -s y -l yes -d 'Do not ask'
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l discard-record -d 'Take the record of the CAs out too while it is still needed: a rotation is under way, or older CAs are not finalized'
 complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -s h -l help -d 'Print help'
 complete -c certctl -n "__fish_certctl_using_subcommand agent" -l root -d 'Where the node\'s root file system is mounted' -r -F
@@ -225,6 +226,7 @@ complete -c certctl -n "__fish_certctl_using_subcommand agent" -l progress -d 'H
 plain\t'Lines'
 json\t'One JSON object a line, on stdout'
 none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand agent" -l until-settled -d 'Work with the token that the pod\'s agent left on the host, and end when nothing is left to do (the host\'s unit does this)'
 complete -c certctl -n "__fish_certctl_using_subcommand agent" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand agent" -s h -l help -d 'Print help'
 complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F

@@ -4,11 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use certctl::pki::{CaId, Material};
-use certctl::plan::{ClusterOp, Component, Conf, ConfState, Leaf, LeafState, NodeState, Op, ProcessState, node_ops};
+use certctl::plan::{
+    ClusterOp, Component, Conf, ConfState, EndpointState, Leaf, LeafState, NodeState, Op, ProcessState, node_ops,
+};
 use certctl::rotation::matrix::{Matrix, model};
 use certctl::rotation::simulate::{apply_op, settle, take, whole_plan};
 use certctl::rotation::{
-    ClusterView, Goal, Inventory, Next, NodeView, Phase, Reason, Step, blocked, describe, next, phase_of, target,
+    ClusterView, Goal, Inventory, Next, NodeView, Phase, Reason, Step, behind, blocked, describe, missing, next,
+    phase_of, target,
 };
 
 fn ca(name: &str) -> CaId {
@@ -44,14 +47,24 @@ fn node(control_plane: bool, old: &CaId) -> NodeView {
     NodeView { state, responding: true, ready: true, ..NodeView::default() }
 }
 
+/// A kubelet with `serverTLSBootstrap`: it serves a certificate of the cluster CA.
+fn with_serving(mut node: NodeView, issuer: &CaId) -> NodeView {
+    let leaf = LeafState { issuer: Some(issuer.clone()), vouched_by: Vec::new(), not_after: 1 };
+    node.state.disk.kubelet_serving = Some(leaf.clone());
+    node.state.loaded.kubelet.as_mut().unwrap().serving = Some(leaf);
+    node
+}
+
 fn cluster(control_planes: usize, workers: usize) -> (Inventory, Goal) {
     let old = ca("old");
     let mut nodes = BTreeMap::new();
+    // Mixed on purpose: every second node has a serving certificate from the cluster, the others a self-signed one.
+    let kubelet = |view: NodeView, number: usize| if number % 2 == 1 { with_serving(view, &old) } else { view };
     for number in 1..=control_planes {
-        nodes.insert(format!("cp-{number}"), node(true, &old));
+        nodes.insert(format!("cp-{number}"), kubelet(node(true, &old), number));
     }
     for number in 1..=workers {
-        nodes.insert(format!("w-{number}"), node(false, &old));
+        nodes.insert(format!("w-{number}"), kubelet(node(false, &old), number));
     }
     let view = ClusterView {
         root_ca: BTreeMap::from([("default".into(), vec![old.clone()]), ("kube-system".into(), vec![old.clone()])]),
@@ -197,12 +210,24 @@ fn a_whole_rotation_ends_in_the_stock_layout_with_the_restarts_that_are_promised
     for (name, node) in &world.nodes {
         assert_eq!(node.state.disk.ca_bundle, std::slice::from_ref(&new), "{name}");
         assert!(!node.state.disk.own_signer && node.state.disk.signer_file.is_none(), "{name}");
+        assert_eq!(serving_of(node), serves(name).then(|| (new.clone(), vec![ca("old")])), "{name}");
     }
     let versions = BTreeMap::from([(ca("old"), 1), (new, 2)]);
     assert_eq!(
         describe(&world, &goal, &versions).message,
         "Control plane has CA bundle [2], certs from CA 2, CA 2 is CSR signer. Data plane has CA bundle [2], CA 2 was CSR signer at last restart."
     );
+}
+
+fn serves(name: &str) -> bool {
+    !name.ends_with('2') && !name.ends_with('4')
+}
+
+/// Signer and chain of the serving certificate that a kubelet has loaded.
+fn serving_of(node: &NodeView) -> Option<(CaId, Vec<CaId>)> {
+    let serving = node.state.loaded.kubelet.as_ref()?.serving.clone()?;
+    assert_eq!(node.state.disk.kubelet_serving.as_ref(), Some(&serving));
+    Some((serving.issuer?, serving.vouched_by))
 }
 
 #[test]
@@ -248,6 +273,8 @@ fn a_rollback_from_any_operation_before_the_drop_returns_to_the_old_ca() {
         for (name, node) in &world.nodes {
             assert_eq!(node.state.disk.ca_bundle, [ca("old")], "{name} after {stop} operations");
             assert_eq!(node.state.disk.kubelet_client, Some(ca("old")), "{name} after {stop} operations");
+            let serving = serves(name).then(|| (ca("old"), Vec::new()));
+            assert_eq!(serving_of(node), serving, "{name} after {stop} operations");
         }
         if !stopped {
             assert!(stop > 20, "the sweep stopped at {stop} operations already");
@@ -294,6 +321,48 @@ fn a_silent_node_holds_the_rotation_until_it_is_waived_and_is_brought_up_to_date
     carry_on(&mut world);
     assert!(!run(&mut world, &mut goal, usize::MAX));
     assert_eq!(world.nodes["w-2"].state.disk.kubelet_client, Some(ca("new")));
+}
+
+#[test]
+fn nodes_that_slept_through_a_rotation_are_up_to_date_when_they_have_carried_out_the_target_they_were_left() {
+    let materials = materials();
+    let (mut world, mut goal) = cluster(3, 2);
+    goal.waived = BTreeSet::from(["cp-3".to_owned(), "w-2".to_owned()]);
+    for name in ["cp-3", "w-2"] {
+        world.nodes.get_mut(name).unwrap().responding = false;
+    }
+    run_to_end(&mut world, &mut goal, &materials);
+    for name in ["cp-3", "w-2"] {
+        let left = target(Phase::Completed, &world.nodes[name], &world, &goal);
+        let node = world.nodes.get_mut(name).unwrap();
+        assert!(!behind(node, &ca("new")).is_empty(), "{name} has done nothing yet");
+        node.target = left;
+        node.responding = true;
+        assert!(node.busy(), "{name}");
+    }
+    // The key that was sealed to it while it was away.
+    world.nodes.get_mut("cp-3").unwrap().state.disk.kept.push(ca("new"));
+    carry_on(&mut world);
+    settle(&mut world, &goal);
+    for (name, node) in &world.nodes {
+        assert_eq!(behind(node, &ca("new")), Vec::<String>::new(), "{name}");
+    }
+    // They count again, and nothing is left to do.
+    goal.waived.clear();
+    assert_eq!(next(&world, &goal), Next::Done);
+}
+
+#[test]
+fn a_node_is_up_to_date_only_when_it_is_there_and_has_loaded_the_ca_in_force() {
+    let (mut world, _) = cluster(1, 1);
+    let node = world.nodes.get_mut("w-1").unwrap();
+    assert_eq!(behind(node, &ca("old")), Vec::<String>::new());
+    assert_eq!(behind(node, &ca("new")).len(), 4, "bundle, kubelet.conf, certificate, and what is loaded");
+    node.ready = false;
+    assert_eq!(behind(node, &ca("old")), ["the node is not Ready"]);
+    node.ready = true;
+    node.state.loaded.kubelet = None;
+    assert_eq!(behind(node, &ca("old")), ["the kubelet has not loaded a certificate of the CA in force"]);
 }
 
 #[test]
@@ -403,11 +472,70 @@ fn a_follower_in_trouble_blocks_although_the_leader_waits_for_it() {
 }
 
 #[test]
-fn at_rest_a_node_with_another_ca_is_drift() {
-    let (mut world, _) = cluster(3, 2);
-    assert_eq!(Reason::at_rest(&world, &ca("old")), Reason::Completed);
-    world.nodes.get_mut("w-1").unwrap().state.disk.kubelet_client = Some(ca("foreign"));
-    assert_eq!(Reason::at_rest(&world, &ca("old")), Reason::Drifted);
+fn the_drop_waits_until_every_kubelet_shows_a_serving_certificate_of_the_new_ca() {
+    let (mut world, mut goal) = cluster(1, 1);
+    goal.pause_before = Some(Phase::DROP);
+    assert!(!run(&mut world, &mut goal, usize::MAX));
+    assert_eq!(phase_of(&world, &goal), Phase::DPReissued);
+    let waits = |world: &Inventory| missing(Phase::DPReissued, world, &goal).join("; ");
+    let with = |change: &dyn Fn(&mut NodeView)| {
+        let mut world = world.clone();
+        change(world.nodes.get_mut("w-1").unwrap());
+        waits(&world)
+    };
+    let not_shown = "node/w-1: the kubelet does not serve a certificate of the new CA";
+    let seen = |issuer: Option<&str>, serial: &str| EndpointState {
+        issuer: issuer.map(ca),
+        serial: serial.to_owned(),
+        ..EndpointState::default()
+    };
+    assert_eq!(with(&|node| node.kubelet = seen(Some("old"), "1")), not_shown);
+    assert_eq!(with(&|node| node.kubelet = seen(None, "")), not_shown, "nobody has seen it");
+    assert_eq!(with(&|node| node.kubelet = seen(None, "1")), "", "it serves another file, of another CA");
+    let dropped = |node: &mut NodeView| {
+        node.state.disk.ca_bundle = vec![ca("new")];
+        node.kubelet = seen(None, "");
+    };
+    assert_eq!(with(&dropped), "", "a node that is away after the drop takes nothing back");
+    let held = with(&|node| node.state.disk.kubelet_serving.as_mut().unwrap().issuer = Some(ca("old")));
+    assert_eq!(held, "node/w-1: the kubelet's serving certificate is not from the new CA");
+}
+
+#[test]
+fn a_kubelet_that_renews_its_serving_certificate_early_is_not_asked_to_go_back() {
+    let (mut world, mut goal) = cluster(1, 1);
+    goal.pause_before = Some(Phase::DPReissued);
+    assert!(!run(&mut world, &mut goal, usize::MAX));
+    let node = with_serving(world.nodes["w-1"].clone(), &ca("new"));
+    let wanted = target(Phase::SignerSwitched, &node, &world, &goal).unwrap();
+    assert_eq!(node_ops(&node.state, &wanted), []);
+}
+
+#[test]
+fn a_serving_certificate_of_a_kubelet_needs_an_api_server_that_trusts_it_and_the_chain_for_those_that_read_the_ca_once()
+{
+    let (mut world, mut goal) = cluster(1, 1);
+    goal.to = Some(ca("new"));
+    world.recorded.insert(ca("new"));
+    let materials = materials();
+    let matrix = Matrix::new(&materials, now());
+    let broken = |world: &Inventory, vouched_by: Vec<CaId>| {
+        let wanted = target(Phase::DPReissued, &world.nodes["w-1"], world, &goal).unwrap();
+        let ops = vec![Op::ReissueKubeletServing { issuer: ca("new"), vouched_by }, Op::RestartKubelet];
+        let steps = [Step::Node { node: "w-1".into(), target: Box::new(wanted), ops }];
+        let violations = matrix.check(world, &goal, &steps);
+        assert!(violations.iter().all(|v| v.presenter == "the kubelet of node/w-1, as a server,"), "{violations:?}");
+        violations.into_iter().map(|violation| violation.verifier).collect::<Vec<String>>().join("; ")
+    };
+    let alone = broken(&world, Vec::new());
+    assert!(
+        alone.contains("kube-apiserver of node/cp-1, of kubelets,") && alone.contains("before the rotation"),
+        "{alone}"
+    );
+    assert_eq!(broken(&world, vec![ca("old")]), "", "the cross-signed certificate leads everybody to the old CA");
+    world.nodes.get_mut("cp-1").unwrap().state.disk.ca_bundle.push(ca("new"));
+    let once = broken(&world, Vec::new());
+    assert!(!once.contains("kube-apiserver") && once.contains("before the rotation"), "{once}");
 }
 
 #[test]

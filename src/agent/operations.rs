@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 
+use super::vouching::Asker;
 use crate::cluster::{Cluster, csr, release_leader};
 use crate::node::{BoxError, Callbacks, Layout};
 use crate::plan::{Component, Conf};
@@ -19,12 +20,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SIGNED: Duration = Duration::from_secs(60);
 
 /// The cluster's part of an operation, for one node.
-pub(super) fn callbacks(cluster: &Cluster, node: &str, layout: &Layout) -> Callbacks {
-    let (cluster, node, layout) = (cluster.clone(), node.to_owned(), layout.clone());
+pub(super) fn callbacks(asker: Asker, layout: &Layout) -> Callbacks {
+    let (cluster, node, layout) = (asker.cluster.clone(), asker.node.clone(), layout.clone());
+    let kubelet = layout.clone();
     Callbacks {
         component_gone: Box::new(move |component| release(cluster.clone(), component, node.clone()).boxed()),
         component_ready: Box::new(move |component| ready(component).boxed()),
-        sign_kubelet_client: Box::new(move |request| sign(layout.clone(), request).boxed()),
+        sign_kubelet_client: Box::new(move |request| sign(layout.clone(), asker.clone(), request).boxed()),
+        sign_kubelet_serving: Box::new(move |request| sign_serving(kubelet.clone(), request).boxed()),
     }
 }
 
@@ -52,9 +55,20 @@ async fn ready(component: Component) -> Result<(), BoxError> {
     tokio::time::timeout(HEALTHY, healthy).await.map_err(|_| late().into())
 }
 
-/// Asks with the kubelet's own certificate: kube-controller-manager then approves by itself.
-async fn sign(layout: Layout, request: String) -> Result<String, BoxError> {
+/// Asks with the kubelet's own certificate: kube-controller-manager then approves by itself. Where that certificate counts no more, a
+/// control-plane node may vouch for this one.
+async fn sign(layout: Layout, asker: Asker, request: String) -> Result<String, BoxError> {
     let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
     let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
-    Ok(csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, SIGNED).await?)
+    match csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, SIGNED).await {
+        Err(error) if error.code() == Some(401) => asker.ask(request).await,
+        signed => Ok(signed?),
+    }
+}
+
+/// Asks with the kubelet's own certificate; the driver approves what it has brought about, kube-controller-manager approves none.
+async fn sign_serving(layout: Layout, request: String) -> Result<String, BoxError> {
+    let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
+    let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
+    Ok(csr::sign(&kubelet, &request, csr::KUBELET_SERVING, false, SIGNED).await?)
 }

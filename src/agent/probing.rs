@@ -67,7 +67,7 @@ impl Prober {
             address: probe.address.clone(),
             path: path(probe.server),
             accepts: Some(probe.accepts.clone()),
-            serves: None,
+            serves: probe.serves.clone(),
         }));
         let cas: Vec<&Certificate> = authorities.certificates().collect();
         let answers = join_all(endpoints.iter().map(|endpoint| self.one(endpoint, &cas))).await;
@@ -129,7 +129,9 @@ fn read_chain(certificates: &[Certificate], cas: &[&Certificate], state: &mut En
 }
 
 fn as_expected(endpoint: &Endpoint, answer: &EndpointState) -> bool {
-    let served = endpoint.serves.is_none() || endpoint.serves == answer.issuer;
+    // A certificate of an unknown CA comes from another file than the one that is known of: asking again would not change it.
+    let elsewhere = answer.issuer.is_none() && !answer.serial.is_empty();
+    let served = endpoint.serves.is_none() || endpoint.serves == answer.issuer || elsewhere;
     let Some(accepts) = &endpoint.accepts else { return served };
     served
         && answer
@@ -155,7 +157,8 @@ fn own_endpoints(state: &NodeState) -> Vec<Endpoint> {
         endpoints.push(endpoint(SCHEDULER, 10259, "/metrics"));
     }
     if disk.confs.contains_key(&Conf::Kubelet) {
-        endpoints.push(endpoint(KUBELET, 10250, path(ProbeServer::Kubelet)));
+        let serves = disk.kubelet_serving.as_ref().and_then(|leaf| leaf.issuer.clone());
+        endpoints.push(Endpoint { serves, ..endpoint(KUBELET, 10250, path(ProbeServer::Kubelet)) });
     }
     endpoints
 }
@@ -177,4 +180,30 @@ pub(super) const fn server_name(server: ProbeServer) -> &'static str {
 
 fn host(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host.trim_matches(['[', ']']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_asked_again_until_it_serves_what_its_file_holds_unless_it_serves_another_file() {
+        let (old, new) = (CaId::planned("old"), CaId::planned("new"));
+        let endpoint = Endpoint {
+            name: KUBELET.into(),
+            address: "127.0.0.1:10250".into(),
+            path: "/pods",
+            accepts: None,
+            serves: Some(new.clone()),
+        };
+        let answer = |issuer: Option<&CaId>, serial: &str| EndpointState {
+            issuer: issuer.cloned(),
+            serial: serial.into(),
+            ..EndpointState::default()
+        };
+        assert!(as_expected(&endpoint, &answer(Some(&new), "1")));
+        assert!(!as_expected(&endpoint, &answer(Some(&old), "1")), "not reloaded or restarted yet");
+        assert!(!as_expected(&endpoint, &answer(None, "")), "no answer");
+        assert!(as_expected(&endpoint, &answer(None, "1")), "a self-signed kubelet.crt stays what it is");
+    }
 }

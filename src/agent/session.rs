@@ -4,18 +4,20 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
-use super::changes::{follow_folders, follow_object};
+use super::changes::{follow_folders, follow_object, node_folders};
+use super::host::Host;
 use super::operations::callbacks;
 use super::probing::Prober;
-use super::requests::{self, Handout};
-use super::snapshot;
+use super::requests::Handout;
+use super::vouching::{Asker, Vouching};
+use super::{Until, requests, snapshot, unit};
 use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, Snapshot};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterError};
 use crate::error::Error;
-use crate::node::{ApplyContext, Authorities, Node, Observation, apply, in_full};
+use crate::node::{ApplyContext, Authorities, Node, ONE_YEAR, Observation, apply, in_full};
 use crate::pki::{CaId, Certificate, SealingKey};
 use crate::plan::{Component, NodeTarget, Op, node_ops};
 use crate::probe;
@@ -48,7 +50,13 @@ pub struct Session {
     handout: Handout,
     /// The CAs of whose keys this process has looked for every copy.
     forgotten: BTreeSet<CaId>,
+    vouching: Vouching,
+    host: Host,
     reported: Option<NodePkiStatus>,
+    /// An operation has written into the status past [`Self::report`]: what stands there is not what was reported last.
+    written_past: bool,
+    /// The API server refuses the credential.
+    refused: bool,
     unsettled: u32,
 }
 
@@ -56,6 +64,21 @@ pub struct Session {
 fn next_ops(ops: Vec<Op>) -> Vec<Op> {
     let pods = ops.iter().take_while(|op| matches!(op, Op::RestartStaticPod { .. })).count();
     ops.into_iter().take(pods.max(1)).collect()
+}
+
+/// Lifetime of what is issued, when the spec names one.
+fn validity(spec: &NodePkiSpec) -> Option<SignedDuration> {
+    spec.leaf_validity_seconds.map(SignedDuration::from_secs)
+}
+
+/// Waits before the next look, unless something wakes the agent before; for ever when all is settled.
+async fn pause(outlook: Outlook, unsettled: u32) {
+    match outlook {
+        Outlook::Settled => std::future::pending().await,
+        Outlook::AskAgain if unsettled < OFTEN => tokio::time::sleep(ASK_AGAIN).await,
+        Outlook::AskAgain => tokio::time::sleep(ASK_AGAIN_LATER).await,
+        Outlook::TryAgain => tokio::time::sleep(TRY_AGAIN).await,
+    }
 }
 
 /// What to wait for after a look.
@@ -74,7 +97,7 @@ impl Session {
     ///
     /// # Errors
     /// The sealing key cannot be read or made.
-    pub fn open(node: Node, cluster: Cluster, name: &str) -> Result<Self, Error> {
+    pub(super) fn open(node: Node, cluster: Cluster, name: &str, host: Host) -> Result<Self, Error> {
         let sealing = requests::sealing_key(node.layout()).map_err(Error::failed)?;
         let name = name.to_owned();
         Ok(Self {
@@ -87,44 +110,63 @@ impl Session {
             snapshot: None,
             handout: Handout::default(),
             forgotten: BTreeSet::new(),
+            vouching: Vouching::none(),
+            host,
             reported: None,
+            written_past: false,
+            refused: false,
             unsettled: 0,
         })
     }
 
-    /// Runs for ever.
+    /// Works for as long as it is told to.
     ///
     /// # Errors
-    /// The folders cannot be watched.
-    pub async fn run(&mut self) -> Result<(), Error> {
-        let mut object = follow_object(self.cluster.clone(), self.name.clone());
-        let mut folders = follow_folders(self.node.layout().root())
+    /// The folders cannot be watched, or, on the host, the token is refused.
+    pub async fn run(&mut self, until: Until) -> Result<(), Error> {
+        let layout = self.node.layout().clone();
+        let mut object = follow_object(self.cluster.clone(), self.name.clone(), until);
+        let mut folders = follow_folders(&node_folders(layout.root(), &layout.agent_lock(), until))
             .map_err(|error| Error::failed(format!("cannot watch the node's folders: {error}")))?;
         loop {
             let current = object.borrow_and_update().clone();
-            let outlook = self.look_and_do(current.as_ref(), &object).await;
-            let pause = match outlook {
-                Outlook::Settled => None,
-                Outlook::AskAgain if self.unsettled < OFTEN => Some(ASK_AGAIN),
-                Outlook::AskAgain => Some(ASK_AGAIN_LATER),
-                Outlook::TryAgain => Some(TRY_AGAIN),
-            };
-            let again = async {
-                match pause {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => std::future::pending().await,
+            let mut outlook = self.look_and_do(current.as_ref(), &object).await;
+            if until == Until::Settled {
+                if self.refused {
+                    return Err(unit::refused(&layout));
                 }
-            };
+                match self.may_go(current.as_ref(), outlook).await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "not known whether the kubelet is accepted");
+                        outlook = Outlook::TryAgain;
+                    }
+                }
+            }
             tokio::select! {
-                changed = object.changed() => if changed.is_err() { return Err(Error::failed("the watch of the node's object ended")) },
+                changed = object.changed() => if changed.is_err() {
+                    return Err(if until == Until::Settled { unit::refused(&layout) } else { Error::failed("the watch of the node's object ended") });
+                },
                 event = folders.next() => {
                     if event.is_none() { return Err(Error::failed("the watch of the node's folders ended")) }
                     tokio::time::sleep(GATHER).await;
                 }
-                () = again => {}
+                () = self.vouching.changed() => {}
+                () = pause(outlook, self.unsettled) => {}
             }
             while futures::FutureExt::now_or_never(folders.next()).is_some() {}
         }
+    }
+
+    /// On the host: true when nothing is left to do and the kubelet can start the pod that goes on.
+    async fn may_go(&self, object: Option<&NodePKI>, outlook: Outlook) -> Result<bool, ClusterError> {
+        let (Some(object), Some(status)) = (object, &self.reported) else { return Ok(false) };
+        let reached = object.spec.target.as_ref().is_none_or(|target| node_ops(&status.state, target).is_empty());
+        if outlook == Outlook::TryAgain || !reached {
+            return Ok(false);
+        }
+        unit::kubelet_is_accepted(self.node.layout(), &self.name).await
     }
 
     async fn look_and_do(&mut self, object: Option<&NodePKI>, newer: &watch::Receiver<Option<NodePKI>>) -> Outlook {
@@ -134,6 +176,9 @@ impl Session {
         self.answer_snapshot(&spec).await;
         // What a request stumbles over is no reason to leave the node where it is.
         let mut problems = self.answer_requests(&spec, &mut authorities);
+        if object.is_some() {
+            problems.extend(self.host.obey(&self.node, spec.leave).await.err());
+        }
         if let Some(target) = &spec.target {
             problems.extend(self.reach(target, &spec, &authorities, generation, newer).await.err());
         }
@@ -153,9 +198,15 @@ impl Session {
     fn answer_requests(&mut self, spec: &NodePkiSpec, authorities: &mut Authorities) -> Vec<String> {
         let mut problems = requests::know(spec, authorities);
         let layout = self.node.layout().clone();
+        let mut in_force = None;
         if layout.is_control_plane() && !spec.authorities.is_empty() {
-            problems.extend(authorities.import_stock(&layout).err().map(|error| in_full(&error)));
+            match authorities.import_stock(&layout) {
+                Ok(stock) => in_force = stock,
+                Err(error) => problems.push(in_full(&error)),
+            }
         }
+        self.vouching.look_at(&self.cluster, &spec.vouch_for);
+        self.vouching.answer(authorities, in_force.as_ref(), validity(spec).unwrap_or(ONE_YEAR), Timestamp::now());
         problems.extend(requests::take_in(spec, &self.name, &self.sealing, &layout, authorities));
         match &spec.make {
             Some(request) if self.made.as_ref().is_none_or(|made| made.request != request.request) => {
@@ -202,12 +253,13 @@ impl Session {
                 let problems = observed.problems.join("; ");
                 return Err(format!("`{op}` was done, but the node does not show it: {problems}"));
             }
-            if op.restarts().is_some() {
+            if op.takes_time() {
                 let mut status = self.reported.clone().unwrap_or_default();
                 status.observed_generation = generation;
                 status.doing = Some(ops.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
                 self.report(status).await;
             }
+            self.written_past |= ops.iter().any(|op| matches!(op, Op::ReissueKubeletClient(_)));
             let work = ops.iter().map(|op| self.apply(op, spec, authorities));
             futures::future::join_all(work).await.into_iter().collect::<Result<Vec<()>, String>>()?;
             last = ops;
@@ -216,13 +268,19 @@ impl Session {
     }
 
     async fn apply(&self, op: &Op, spec: &NodePkiSpec, authorities: &Authorities) -> Result<(), String> {
-        let callbacks = callbacks(&self.cluster, &self.name, self.node.layout());
+        let asker = Asker {
+            cluster: self.cluster.clone(),
+            node: self.name.clone(),
+            vouchers: spec.vouchers.clone(),
+            status: self.reported.clone(),
+        };
+        let callbacks = callbacks(asker, self.node.layout());
         let rotation = spec.rotation.as_deref().unwrap_or(UNNAMED);
         let context = ApplyContext {
             node: &self.node,
             authorities,
             rotation,
-            validity: spec.leaf_validity_seconds.map(jiff::SignedDuration::from_secs),
+            validity: validity(spec),
             now: Timestamp::now(),
             callbacks: &callbacks,
         };
@@ -266,6 +324,9 @@ impl Session {
             doing: None,
             problem: (!problems.is_empty()).then(|| problems.join("; ")),
             etcd_healthy: None,
+            kubelet_request: None,
+            vouched: self.vouching.answers(),
+            left: self.host.left(),
         };
         // The files first, so that nobody waits for endpoints that have nothing to do with them. What the endpoints said last is older
         // than the files, never newer, so it can only make a gate wait.
@@ -297,16 +358,18 @@ impl Session {
 
     /// Reports when something changed; true when the API server has the newest status.
     async fn report(&mut self, status: NodePkiStatus) -> bool {
-        if self.reported.as_ref() == Some(&status) {
+        if self.reported.as_ref() == Some(&status) && !self.written_past {
             return true;
         }
         match self.cluster.report(&self.name, &status).await {
             Ok(_) => {
                 self.reported = Some(status);
+                self.written_past = false;
                 true
             }
             Err(error) => {
                 tracing::warn!(%error, "report");
+                self.refused = error.code() == Some(401);
                 false
             }
         }

@@ -46,6 +46,13 @@ pub struct NodePkiSpec {
     pub probes: Vec<Probe>,
     /// CAs whose keys are to be destroyed on this node.
     pub forget: Vec<CaId>,
+    /// Nodes whose kubelet this control-plane node may give a certificate of the CA in force: they were left out of a rotation, and
+    /// API servers refuse the certificate that they hold.
+    pub vouch_for: Vec<String>,
+    /// The control-plane nodes that may do so for this node.
+    pub vouchers: Vec<String>,
+    /// Asks the agent to take its unit, program and token off the host: certctl is being taken out.
+    pub leave: bool,
     /// What the node shall hold.
     pub target: Option<NodeTarget>,
 }
@@ -112,6 +119,19 @@ pub struct Probe {
     pub server: ProbeServer,
     /// The CAs whose clients it is expected to accept: as long as it says otherwise it is asked again.
     pub accepts: Vec<CaId>,
+    /// The CA whose certificate it is expected to serve: the same. Absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serves: Option<CaId>,
+}
+
+/// A kubelet's client certificate that a control-plane node signed for a node that cannot use the CSR API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Vouched {
+    /// The node that asked.
+    pub node: String,
+    /// PEM, over the key of its request.
+    pub certificate: String,
 }
 
 /// Observed state, written by the node's agent alone.
@@ -144,6 +164,15 @@ pub struct NodePkiStatus {
     pub etcd_healthy: Option<bool>,
     /// `pki/ca.key` does not belong to the first certificate of `pki/ca.crt`.
     pub key_mismatch: bool,
+    /// PEM request for the kubelet's client certificate, while the CSR API refuses this kubelet: for the nodes in `spec.vouchers`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8192))]
+    pub kubelet_request: Option<String>,
+    /// Answers to such requests of the nodes in `spec.vouchFor`, each while its request stands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vouched: Vec<Vouched>,
+    /// Nothing of the agent is left on the host (`spec.leave`).
+    pub left: bool,
 }
 
 /// An answer to a ping.

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::http::{HeaderValue, header};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::error::ClusterError;
 use super::wire;
+use crate::pki::Choice;
 
 /// Longest wait for a connection: an API server that went down must not hold the driver for the client's default of 30 s.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -33,6 +34,30 @@ pub struct Access {
     pub request_timeout: Option<Duration>,
     /// The verb, for the User-Agent in audit logs.
     pub verb: &'static str,
+}
+
+impl Access {
+    /// The kubeconfigs that are read as one, in kubectl's order: `--kubeconfig` alone, else the files of `KUBECONFIG` that exist, else
+    /// `~/.kube/config`. Empty in a pod.
+    #[must_use]
+    pub fn kubeconfigs(&self) -> Vec<PathBuf> {
+        if let Some(path) = &self.kubeconfig {
+            return vec![path.clone()];
+        }
+        #[expect(clippy::disallowed_methods, reason = "the place of the kubeconfig is defined by the environment")]
+        let (listed, home) = (std::env::var_os("KUBECONFIG"), std::env::var_os("HOME").map(PathBuf::from));
+        let listed: Vec<PathBuf> =
+            listed.iter().flat_map(std::env::split_paths).filter(|path| !path.as_os_str().is_empty()).collect();
+        let all =
+            if listed.is_empty() { home.map(|home| home.join(".kube/config")).into_iter().collect() } else { listed };
+        all.into_iter().filter(|path| path.is_file()).collect()
+    }
+
+    /// The entries of them that are meant.
+    #[must_use]
+    pub fn choice(&self) -> Choice {
+        Choice { context: self.context.clone(), cluster: self.cluster.clone(), user: self.user.clone() }
+    }
 }
 
 /// A connection to one cluster.
@@ -89,7 +114,7 @@ impl Cluster {
         };
         let (from, kubeconfig) = match &access.kubeconfig {
             Some(path) => (format!("--kubeconfig {}", path.display()), Kubeconfig::read_from(path)),
-            None => ("KUBECONFIG, then ~/.kube/config".to_owned(), Kubeconfig::read()),
+            None => ("KUBECONFIG, then ~/.kube/config".to_owned(), read_all(&access.kubeconfigs())),
         };
         let failed = |error: String| no_cluster(format!("{from}: {error}"));
         match kubeconfig {
@@ -111,18 +136,10 @@ impl Cluster {
         Self::connect(&self.access).await
     }
 
-    /// The file in which the caller's credential stands: `--kubeconfig`, the first of `KUBECONFIG` that has the context, or the default.
+    /// How this connection was found.
     #[must_use]
-    pub fn kubeconfig_path(&self) -> Option<PathBuf> {
-        if let Some(path) = &self.access.kubeconfig {
-            return Some(path.clone());
-        }
-        #[expect(clippy::disallowed_methods, reason = "the place of the kubeconfig is defined by the environment")]
-        let listed = std::env::var_os("KUBECONFIG");
-        let from_list = listed.iter().flat_map(std::env::split_paths).find(|path| path.is_file());
-        #[expect(clippy::disallowed_methods, reason = "the place of the kubeconfig is defined by the environment")]
-        let home = std::env::var_os("HOME").map(PathBuf::from);
-        from_list.or_else(|| home.map(|home| home.join(".kube/config")).filter(|path| path.is_file()))
+    pub const fn access(&self) -> &Access {
+        &self.access
     }
 
     /// The server's version, as a first call that shows whether there is a cluster.
@@ -130,11 +147,21 @@ impl Cluster {
     /// # Errors
     /// The call failed; the reason says what the transport or the server said.
     pub async fn version(&self) -> Result<String, ClusterError> {
-        let from = self.kubeconfig_path().map(|path| format!(" (from {})", path.display())).unwrap_or_default();
+        let paths: Vec<String> = self.access.kubeconfigs().iter().map(|path| path.display().to_string()).collect();
+        let from = if paths.is_empty() { String::new() } else { format!(" (from {})", paths.join(", ")) };
         let server = format!("the API server at {}{from}", self.server);
         let version = self.client.apiserver_version().await.map_err(ClusterError::call("reach", server))?;
         Ok(version.git_version)
     }
+}
+
+/// As `Kubeconfig::read`, but a file of the list that is missing is passed over, as kubectl does (`clientcmd/loader.go`).
+fn read_all(paths: &[PathBuf]) -> Result<Kubeconfig, KubeconfigError> {
+    if paths.is_empty() {
+        return Kubeconfig::read();
+    }
+    let add = |merged: Kubeconfig, path: &PathBuf| Kubeconfig::read_from(path).and_then(|next| merged.merge(next));
+    paths.iter().try_fold(Kubeconfig::default(), add)
 }
 
 fn no_cluster(tried: String) -> ClusterError {

@@ -18,6 +18,9 @@ pub const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 /// `kubernetes.io/kube-apiserver-client-kubelet`: approved by kube-controller-manager when the requester is the node itself.
 pub const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 
+/// `kubernetes.io/kubelet-serving`: approved by whoever knows the node's names.
+pub const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
+
 /// Has a PEM request signed and returns the PEM certificate. With `approve`, approves it as the caller.
 ///
 /// # Errors
@@ -35,7 +38,7 @@ pub async fn sign(
         spec: CertificateSigningRequestSpec {
             request: ByteString(request.as_bytes().to_vec()),
             signer_name: signer.to_owned(),
-            usages: Some(vec!["digital signature".into(), "client auth".into()]),
+            usages: Some(usages(signer)),
             ..CertificateSigningRequestSpec::default()
         },
         status: None,
@@ -47,7 +50,7 @@ pub async fn sign(
     let name = created.metadata.name.clone().unwrap_or_default();
     let object = format!("csr/{name}");
     if approve {
-        self::approve(&api, &name, created).await?;
+        self::approve(cluster, created).await?;
     }
     let signed = await_condition(api.clone(), &name, |csr: Option<&CertificateSigningRequest>| {
         csr.is_some_and(|csr| verdict(csr).is_some())
@@ -74,11 +77,27 @@ pub async fn sign(
     result
 }
 
-async fn approve(
-    api: &Api<CertificateSigningRequest>,
-    name: &str,
-    mut csr: CertificateSigningRequest,
-) -> Result<(), ClusterError> {
+/// What the signer wants asked for: the keys made here are ECDSA, which encipher nothing.
+fn usages(signer: &str) -> Vec<String> {
+    let auth = if signer == KUBELET_SERVING { "server auth" } else { "client auth" };
+    vec!["digital signature".into(), auth.into()]
+}
+
+/// True while nobody has approved, denied or signed it.
+#[must_use]
+pub fn is_pending(csr: &CertificateSigningRequest) -> bool {
+    csr.status.as_ref().is_none_or(|status| {
+        status.certificate.is_none() && status.conditions.as_ref().is_none_or(|conditions| conditions.is_empty())
+    })
+}
+
+/// Approves this very request as the caller.
+///
+/// # Errors
+/// A failed call; code 404 or 409 when it is gone, or another one of the same name is there.
+pub async fn approve(cluster: &Cluster, mut csr: CertificateSigningRequest) -> Result<(), ClusterError> {
+    let api: Api<CertificateSigningRequest> = Api::all(cluster.client.clone());
+    let name = csr.metadata.name.clone().unwrap_or_default();
     let status = csr.status.get_or_insert_default();
     status.conditions.get_or_insert_default().push(CertificateSigningRequestCondition {
         type_: "Approved".into(),
@@ -87,10 +106,12 @@ async fn approve(
         message: Some("approved by the administrator who runs certctl".into()),
         ..CertificateSigningRequestCondition::default()
     });
-    let patch = Patch::Merge(
-        serde_json::json!({ "status": { "conditions": csr.status.and_then(|status| status.conditions) } }),
-    );
-    api.patch_approval(name, &PatchParams::default(), &patch)
+    // The uid makes the API server refuse when another request has taken the name.
+    let patch = Patch::Merge(serde_json::json!({
+        "metadata": { "uid": csr.metadata.uid },
+        "status": { "conditions": csr.status.and_then(|status| status.conditions) },
+    }));
+    api.patch_approval(&name, &PatchParams::default(), &patch)
         .await
         .map_err(ClusterError::call("approve", format!("csr/{name}")))?;
     Ok(())

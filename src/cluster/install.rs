@@ -82,7 +82,8 @@ fn roles() -> Vec<Value> {
 
 /// A NodePKI that an agent creates asks nothing of anybody.
 const EMPTY_SPEC: &str = "oldObject != null || ((!has(object.spec.target) || object.spec.target == null) && \
-    (!has(object.spec.make) || object.spec.make == null) && (!has(object.spec.sealFor) || size(object.spec.sealFor) == 0))";
+    (!has(object.spec.make) || object.spec.make == null) && (!has(object.spec.sealFor) || size(object.spec.sealFor) == 0) && \
+    (!has(object.spec.vouchFor) || size(object.spec.vouchFor) == 0))";
 
 /// CEL: the node of the pod whose token the request carries (bound service account tokens name it).
 const OWN_NODE: &str = "request.userInfo.extra[?'authentication.kubernetes.io/node-name'][0].orValue('')";
@@ -150,10 +151,12 @@ fn daemon_set(options: &InstallOptions) -> Value {
 }
 
 /// Folders of the host that the agent works in, read-write where it writes.
-const FOLDERS: [(&str, &str, bool); 6] = [
+const FOLDERS: [(&str, &str, bool); 7] = [
     ("kubernetes", "/etc/kubernetes", true),
     ("kubelet", "/var/lib/kubelet", true),
     ("state", "/var/lib/certctl", true),
+    // For the unit that brings a node up to date whose kubelet starts no pod.
+    ("units", "/etc/systemd/system", true),
     ("containerd", "/run/containerd", false),
     ("dbus", "/run/dbus", false),
     // Shows when the kubelet has finished a static pod: without it each restart takes about a second longer.
@@ -181,7 +184,7 @@ fn volumes() -> Vec<Value> {
     FOLDERS
         .iter()
         .map(|(name, path, _)| {
-            let kind = if *name == "state" { "DirectoryOrCreate" } else { "Directory" };
+            let kind = if ["state", "units"].contains(name) { "DirectoryOrCreate" } else { "Directory" };
             json!({ "name": name, "hostPath": { "path": path, "type": kind } })
         })
         .collect()

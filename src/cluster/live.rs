@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::runtime::reflector::{self, Store};
@@ -16,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::client::Cluster;
+use super::csr;
 use super::error::ClusterError;
 use crate::api::{ClusterPKI, NodePKI};
 
@@ -35,9 +37,11 @@ pub struct Live {
     pub kube_public: Store<ConfigMap>,
     /// Leases of `kube-system`.
     pub leases: Store<Lease>,
+    /// Requests for kubelets' serving certificates; only for a driver, else empty.
+    pub serving_requests: Option<Store<CertificateSigningRequest>>,
     /// Fires after every event.
     pub changed: Arc<Notify>,
-    _watches: JoinSet<()>,
+    watches: JoinSet<()>,
 }
 
 impl Live {
@@ -64,10 +68,24 @@ impl Live {
                 &changed,
                 &mut watches,
             ),
+            serving_requests: None,
             changed,
-            _watches: watches,
+            watches,
         };
         live.ready(cluster).await?;
+        Ok(live)
+    }
+
+    /// As [`Self::start`], with the requests for kubelets' serving certificates, which only a driver answers. They are not waited for:
+    /// most clusters have none.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_driving(cluster: &Cluster) -> Result<Self, ClusterError> {
+        let mut live = Self::start(cluster).await?;
+        let only = watcher::Config::default().fields(&format!("spec.signerName={}", csr::KUBELET_SERVING));
+        let api = Api::all(cluster.client.clone());
+        live.serving_requests = Some(follow(api, only, &live.changed, &mut live.watches));
         Ok(live)
     }
 

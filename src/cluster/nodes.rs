@@ -24,6 +24,14 @@ pub fn internal_ip(node: &Node) -> Option<String> {
     addresses.iter().find(|address| address.type_ == "InternalIP").map(|address| address.address.clone())
 }
 
+/// Every address of the Node: host name, IP addresses and DNS names, as its kubelet asks for them in its serving certificate
+/// (`pkg/kubelet/certificate/kubelet.go`, `addressesToHostnamesAndIPs`).
+#[must_use]
+pub fn addresses(node: &Node) -> Vec<String> {
+    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_ref());
+    addresses.into_iter().flatten().map(|address| address.address.clone()).collect()
+}
+
 /// The kubelet's port.
 #[must_use]
 pub fn kubelet_port(node: &Node) -> i32 {

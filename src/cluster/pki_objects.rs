@@ -10,6 +10,7 @@ use serde_json::json;
 use super::client::Cluster;
 use super::error::ClusterError;
 use super::live::Live;
+use super::nodes;
 use super::pages::pages;
 use crate::api::{CLUSTER_PKI, ClusterPKI, ClusterPkiSpec, ClusterPkiStatus, NodePKI, NodePkiSpec, NodePkiStatus};
 
@@ -26,6 +27,14 @@ impl Cluster {
     #[must_use]
     pub fn node_pki_api(&self) -> Api<NodePKI> {
         Api::all(self.client.clone())
+    }
+
+    /// One node's object, if there is one.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn node_pki(&self, node: &str) -> Result<Option<NodePKI>, ClusterError> {
+        self.node_pki_api().get_opt(node).await.map_err(ClusterError::call("read", format!("nodepki/{node}")))
     }
 
     /// Every NodePKI.
@@ -70,6 +79,45 @@ impl Cluster {
                 Err(ClusterError::content("daemonset/certctl-system/certctl-agent", problem))
             }
         }
+    }
+
+    /// Asks every agent to take what it keeps on its host away, or to put it there again.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn ask_to_leave(&self, leave: bool) -> Result<(), ClusterError> {
+        let other = self.node_pkis().await?.into_iter().filter(|object| object.spec.leave != leave);
+        let names: Vec<String> = other.filter_map(|object| object.metadata.name).collect();
+        let writes = names.iter().map(|name| self.patch_node_spec(name, json!({ "leave": leave })));
+        futures::future::try_join_all(writes).await.map(drop)
+    }
+
+    /// Waits until every agent on a Ready node has left its host, and names the nodes where something may be left.
+    ///
+    /// # Errors
+    /// A failed watch.
+    pub async fn agents_left(&self, timeout: Duration) -> Result<Vec<String>, ClusterError> {
+        let live = Live::start(self).await?;
+        let stay = |only_ready: bool| {
+            let here: BTreeSet<String> = live
+                .node_pkis
+                .state()
+                .iter()
+                .filter(|object| object.status.as_ref().is_some_and(|status| !status.left))
+                .filter_map(|object| object.metadata.name.clone())
+                .collect();
+            let nodes = live.nodes.state();
+            let asked = nodes.iter().filter(|node| !only_ready || nodes::ready(node));
+            asked.filter_map(|node| node.metadata.name.clone()).filter(|name| here.contains(name)).collect::<Vec<_>>()
+        };
+        let all = async {
+            // Nobody waits for a node that cannot answer.
+            while !stay(true).is_empty() {
+                live.changed.notified().await;
+            }
+        };
+        drop(tokio::time::timeout(timeout, all).await);
+        Ok(stay(false))
     }
 
     /// Sets fields of one node's spec (JSON merge patch: `null` takes a field out).

@@ -17,8 +17,12 @@ pub struct AgentArgs {
     /// The Node's name
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     node: String,
+    /// Work with the token that the pod's agent left on the host, and end when nothing is left to do (the host's unit does this)
+    #[arg(long)]
+    until_settled: bool,
 }
 
 pub(crate) async fn run(_context: &Context, args: &AgentArgs) -> Result<(), Error> {
-    agent::run(&AgentOptions { root: args.root.clone(), node: args.node.clone() }).await
+    let (root, node) = (args.root.clone(), args.node.clone());
+    agent::run(&AgentOptions { root, node, until_settled: args.until_settled }).await
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tokio::sync::mpsc;
 
+use crate::cluster::nodes::OldContainer;
 use crate::config::{Config, MaxUnavailable, Waiver};
 use crate::context::Context;
 use crate::engine::{Begin, Driver, Outcome, PlanReport, Request, Settings, Start, dead, dry_run, holder};
@@ -67,7 +68,7 @@ enum RotateCaCommand {
     Rollback,
     /// Destroy the old CA's key and take the cross-signed certificate out of the served chains
     Finalize {
-        /// Accept that containers started before both CAs were trusted are cut off
+        /// Accept that containers started before both CAs were trusted, and nodes left out and not up to date, are cut off
         #[arg(long)]
         accept_cut_off: bool,
     },
@@ -189,19 +190,9 @@ impl Job<'_> {
     }
 
     async fn finalize_with(&self, driver: &mut Driver, accept_cut_off: bool) -> Result<(), Error> {
-        let old = driver.old_containers().await?;
-        if !old.is_empty() && !accept_cut_off {
-            let mut error =
-                Error::refused(format!("{} containers may hold only the old CA; nothing was changed", old.len()));
-            for container in &old {
-                error = error.caused_by(format!(
-                    "{} ({}) on {}, running since {}",
-                    container.pod, container.container, container.node, container.started
-                ));
-            }
-            return Err(error.hint(
-                "restart them (`kubectl rollout restart …`), or accept that they are cut off with --accept-cut-off",
-            ));
+        if !accept_cut_off {
+            refuse_left_behind(&driver.left_behind())?;
+            refuse_old_containers(&driver.old_containers().await?)?;
         }
         self.context.confirm("Destroy the old cluster CA's key? This cannot be undone.", self.args.yes).await?;
         let gone = driver.finalize().await?;
@@ -229,6 +220,34 @@ impl Job<'_> {
     fn max_unavailable(&self) -> MaxUnavailable {
         self.args.max_unavailable.unwrap_or(self.config.max_unavailable)
     }
+}
+
+fn refuse_left_behind(nodes: &[(String, Vec<String>)]) -> Result<(), Error> {
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    let error =
+        Error::refused(format!("{} nodes were left out and are not up to date; nothing was changed", nodes.len()));
+    let error =
+        nodes.iter().fold(error, |error, (name, lacks)| error.caused_by(format!("node/{name}: {}", lacks.join(", "))));
+    Err(error.hint(
+        "turn them on and wait until `certctl status` shows them up to date, take them out with `kubectl delete node`, \
+         or accept with --accept-cut-off that they must be joined again",
+    ))
+}
+
+fn refuse_old_containers(old: &[OldContainer]) -> Result<(), Error> {
+    if old.is_empty() {
+        return Ok(());
+    }
+    let mut error = Error::refused(format!("{} containers may hold only the old CA; nothing was changed", old.len()));
+    for container in old {
+        error = error.caused_by(format!(
+            "{} ({}) on {}, running since {}",
+            container.pod, container.container, container.node, container.started
+        ));
+    }
+    Err(error.hint("restart them (`kubectl rollout restart …`), or accept that they are cut off with --accept-cut-off"))
 }
 
 impl View for PlanReport {

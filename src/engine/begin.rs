@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::pki::{CaId, Certificate};
 use crate::plan::{Event, EventKind};
 use crate::rotation::{
-    Blocker, ClusterHealth, Goal, Inventory, NodeHealth, Phase, Preflight, preflight, waiver_blockers, warnings,
+    ClusterHealth, Goal, Inventory, NodeHealth, Phase, Preflight, behind, preflight, waiver_blockers, warnings,
 };
 
 /// Longest wait for the agents to answer the first ping.
@@ -74,7 +74,7 @@ impl Begin {
         // Only now, and asked again: whoever held the Lease until a moment ago may have brought a rotation to its end.
         let mut record = read_record(&cluster).await?;
         refuse_other_version(&cluster, &record, start.request).await?;
-        let live = Live::start(&cluster).await?;
+        let live = Live::start_driving(&cluster).await?;
         let resumed = record.rotating();
         intend(&mut record, start, &live)?;
         let ping = Timestamp::now().to_string();
@@ -132,6 +132,10 @@ impl Driver {
             return Err(error);
         }
         if start.request != Request::Finalize {
+            for node in self.record.waived.iter().filter(|node| !start.waive.contains(node)) {
+                let message = format!("node/{node} is left out: it was waived on an earlier run");
+                self.emit(EventKind::Warning { message });
+            }
             self.write_spec().await?;
             let phase = if resumed { crate::rotation::phase_of(&look, &self.goal) } else { Phase::Planned };
             self.write_status(phase, &look).await?;
@@ -157,11 +161,8 @@ impl Driver {
             now: Timestamp::now().as_second(),
         };
         let (mut blockers, warnings) = (preflight(&input), warnings(&input));
-        if let Some(problem) = caller::blocker(&self.cluster) {
-            let remedy =
-                "use a kubeconfig of another admin, for example /etc/kubernetes/admin.conf of a control-plane node"
-                    .into();
-            blockers.push(Blocker { object: "kubeconfig".into(), problem, remedy });
+        if request != Request::Finalize {
+            blockers.extend(caller::blocker(&self.cluster, &self.record));
         }
         // A rotation under way may have nodes that are down: the planner names them and waits. Nobody may leave out a node that serves.
         if resumed {
@@ -233,6 +234,9 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
         record.wanted = record.wanted.max(1);
     }
     let rotating = record.rotating();
+    if !rotating {
+        end_waivers(record, &inventory(live, record, &Knowledge::default()));
+    }
     let rolling_back = record.rotation.as_ref().is_some_and(|rotation| rotation.rollback);
     match start.request {
         Request::Rotate { .. } if rotating && rolling_back => {
@@ -254,6 +258,13 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
         Request::Finalize => Ok(()),
         Request::Rollback => Err(Error::refused("no rotation is under way, so there is nothing to roll back")),
     }
+}
+
+/// A node that was left out counts again when it is up to date; a waiver ends with its node, too.
+pub(super) fn end_waivers(record: &mut Record, look: &Inventory) {
+    let Some(in_force) = record.current().cloned() else { return };
+    let late = |name: &String| look.nodes.get(name).is_some_and(|node| !behind(node, &in_force).is_empty());
+    record.waived.retain(late);
 }
 
 fn roll_back(record: &mut Record, start: &Start<'_>, live: &Live) -> Result<(), Error> {

@@ -1,84 +1,75 @@
 //! The kubeconfig of whoever runs the rotation: renewed on the way, so that the next kubectl works.
 
-use std::path::{Path, PathBuf};
+mod kubeconfigs;
+
 use std::time::Duration;
 
+use self::kubeconfigs::{CallerFiles, Held, OTHER_ADMIN};
 use super::record::Record;
 use crate::cluster::{Cluster, csr};
 use crate::error::Error;
-use crate::node::files;
-use crate::pki::{CaId, Certificate, KeyAlgorithm, Kubeconfig, PrivateKey, certificate_request};
+use crate::pki::{CaId, Certificate, KeyAlgorithm, PrivateKey, certificate_request};
 use crate::plan::ConfState;
+use crate::rotation::Blocker;
 
-/// The CSR API signs for no member of this group (admission plugin CertificateSubjectRestriction).
-const MASTERS: &str = "system:masters";
 /// User of the CSR that is made when the caller has no certificate to renew.
 const PROBE_USER: &str = "certctl:probe";
 /// Longest wait for a signature: a change of the signing leader included.
 const SIGNED: Duration = Duration::from_secs(60);
 
-/// The caller's kubeconfig, when it holds a client certificate of the cluster CA.
+/// The caller's credential and trust, when it has a client certificate of the cluster CA. What cannot be read is named by [`blocker`].
 pub(super) fn read(cluster: &Cluster, record: &Record) -> Option<ConfState> {
-    let (_, kubeconfig) = open(&cluster.kubeconfig_path()?).ok()?;
-    let certificate = kubeconfig.client_certificate()?;
-    let cas: Vec<Certificate> = record.versions.keys().filter_map(|ca| record.certificate(ca)).collect();
-    let issuer = cas.iter().find(|ca| certificate.signed_by(ca))?.ca_id();
-    let trust = kubeconfig.ca_data().ok()?.iter().map(Certificate::ca_id).collect();
-    Some(ConfState { issuer: Some(issuer), trust, not_after: certificate.not_after().as_second() })
+    open(cluster).ok().flatten()?.state(record).ok().flatten()
 }
 
 /// Why the caller's credential could not be renewed on the way, if so.
-pub(super) fn blocker(cluster: &Cluster) -> Option<String> {
-    let (path, kubeconfig) = open(&cluster.kubeconfig_path()?).ok()?;
-    let masters = kubeconfig.client_certificate()?.organizations().iter().any(|group| group == MASTERS);
-    masters.then(|| {
-        format!("{}: its client certificate is in group {MASTERS}, which the CSR API signs for nobody", path.display())
-    })
+pub(super) fn blocker(cluster: &Cluster, record: &Record) -> Option<Blocker> {
+    match open(cluster) {
+        Ok(files) => files?.blocker(record),
+        Err(problem) => Some(Blocker { object: "kubeconfig".into(), problem, remedy: OTHER_ADMIN.into() }),
+    }
 }
 
-/// Has a certificate signed and sees by whom; writes the caller's kubeconfig when it has a certificate of the cluster CA.
-/// The old file stays beside it. Returns the CA that signed, `None` when nothing had to be signed.
+/// Has a certificate signed and sees by whom; renews the caller's credential when it has a certificate of the cluster CA.
+/// The old files stay beside the new ones. Returns the CA that signed, `None` when nothing had to be signed.
 ///
 /// # Errors
-/// The CSR API, the file, or a signer other than the one wanted.
+/// The CSR API, a file, or a signer other than the one wanted.
 pub(super) async fn renew(
     cluster: &Cluster,
     record: &Record,
     issuer: &CaId,
     trust: &[CaId],
 ) -> Result<Option<CaId>, Error> {
-    let held = read(cluster, record);
-    let path = cluster.kubeconfig_path().filter(|_| held.is_some());
-    let Some(path) = path else {
+    let named = |problem| Error::failed(problem).hint("run the same command with another admin's kubeconfig");
+    let files = open(cluster).map_err(named)?;
+    let held = files.map(|files| Ok((files.state(record)?, files))).transpose().map_err(named)?;
+    let Some((Some(held), mut files)) = held else {
         let key = new_key(None)?;
         return sign(cluster, record, PROBE_USER, &[], &key, issuer).await.map(|(_, signer)| Some(signer));
     };
-    let (path, mut kubeconfig) = open(&path)?;
+    files.trust(trust, record).map_err(named)?;
+    let old = files.certificate().map_err(named)?.filter(|_| held.issuer.as_ref() != Some(issuer));
     let mut signer = None;
-    if held.and_then(|held| held.issuer).as_ref() != Some(issuer) {
-        let old = kubeconfig
-            .client_certificate()
-            .ok_or_else(|| Error::failed(format!("{}: holds no client certificate", path.display())))?;
-        let key = new_key(old.key_algorithm())?;
+    if let Some(old) = old {
+        let place = files.held().map_err(named)?;
+        let key = match &place {
+            Held::Inline => new_key(old.key_algorithm())?,
+            Held::Files { key, .. } => key.clone(),
+        };
         let (certificate, by) =
             sign(cluster, record, old.common_name().unwrap_or_default(), old.organizations(), &key, issuer).await?;
-        kubeconfig.set_client(&certificate, &key);
+        files.put(&place, &certificate, &key, record)?;
         signer = Some(by);
-        keep_old(&path, record)?;
     }
-    kubeconfig.set_ca_data(&record.certificates(trust));
-    let yaml = kubeconfig.to_yaml().map_err(|error| Error::failed(format!("{}: {error}", path.display())))?;
-    files::replace(&path, yaml.as_bytes(), files::SECRET).map_err(Error::from_display)?;
+    files.write(record)?;
     Ok(signer)
 }
 
-fn open(path: &Path) -> Result<(PathBuf, Kubeconfig), Error> {
-    let failed = |error: String| Error::failed(format!("cannot read your kubeconfig {}: {error}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    Ok((
-        path.to_path_buf(),
-        Kubeconfig::parse(&zeroize::Zeroizing::new(text)).map_err(|error| failed(error.to_string()))?,
-    ))
+fn open(cluster: &Cluster) -> Result<Option<CallerFiles>, String> {
+    let access = cluster.access();
+    let paths = access.kubeconfigs();
+    if paths.is_empty() { Ok(None) } else { CallerFiles::open(paths, &access.choice()).map(Some) }
 }
 
 fn new_key(algorithm: Option<KeyAlgorithm>) -> Result<PrivateKey, Error> {
@@ -108,19 +99,4 @@ async fn sign(
             )))
         }
     }
-}
-
-/// `config` stays as `config.ca-1`, named after the CAVersion that it is of; an older copy is not overwritten.
-fn keep_old(path: &Path, record: &Record) -> Result<(), Error> {
-    let version = record.completed;
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".ca-{version}"));
-    let copy = PathBuf::from(name);
-    if copy.exists() {
-        return Ok(());
-    }
-    let bytes = zeroize::Zeroizing::new(
-        std::fs::read(path).map_err(|error| Error::failed(format!("cannot read {}: {error}", path.display())))?,
-    );
-    files::replace(&copy, &bytes, files::SECRET).map_err(Error::from_display)
 }

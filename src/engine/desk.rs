@@ -56,6 +56,9 @@ pub(super) fn changed_specs(common: &Common<'_>, live: &Live, inventory: &Invent
             forget: common.forget.to_vec(),
             // Asked for and answered before anything else is.
             snapshot: None,
+            vouch_for: vouch_for(name, common.goal, inventory),
+            vouchers: vouchers(name, common.goal, inventory),
+            leave: false,
             target,
         };
         if spec != *current {
@@ -84,13 +87,44 @@ fn first_holder<'a>(goal: &'a Goal, inventory: &'a Inventory) -> Option<&'a str>
 }
 
 fn seal_for(goal: &Goal, inventory: &Inventory, reports: &BTreeMap<String, Arc<NodePKI>>) -> Vec<SealFor> {
-    let lacking = inventory.control_plane(goal).filter_map(|(name, view)| {
-        let cas: Vec<CaId> =
-            wanted(goal).into_iter().filter(|ca| !view.state.disk.kept.contains(ca)).cloned().collect();
+    let lacking = inventory.nodes.iter().filter_map(|(name, view)| {
+        let cas = lacks(name, view, goal);
         let public_key = reports.get(name)?.status.as_ref()?.sealing_key.clone()?;
-        (!cas.is_empty()).then(|| SealFor { node: name.to_owned(), public_key, cas })
+        (!cas.is_empty()).then(|| SealFor { node: name.clone(), public_key, cas })
     });
     lacking.collect()
+}
+
+/// The CAs whose keys a node shall be given. A control-plane node that was left out needs the new one when it comes back; no key that
+/// may be destroyed before that waits for it.
+fn lacks(name: &str, view: &NodeView, goal: &Goal) -> Vec<CaId> {
+    if !view.state.control_plane {
+        return Vec::new();
+    }
+    let wanted = if goal.waived.contains(name) { goal.to.iter().collect() } else { wanted(goal) };
+    wanted.into_iter().filter(|ca| !view.state.disk.kept.contains(ca)).cloned().collect()
+}
+
+/// The nodes left out whose kubelet's certificate this control-plane node does not accept any more: the CSR API refuses them, so it may
+/// sign for them, and for no others. A control-plane node signs for itself.
+fn vouch_for(name: &str, goal: &Goal, inventory: &Inventory) -> Vec<String> {
+    let Some((_, signer)) = inventory.control_plane(goal).find(|(node, _)| *node == name) else { return Vec::new() };
+    let disk = &signer.state.disk;
+    if disk.ca_key.is_none() || disk.ca_key.as_ref() != disk.ca_bundle.first() {
+        return Vec::new();
+    }
+    let refused = |view: &NodeView| {
+        let issuer = view.state.disk.kubelet_client.as_ref();
+        !view.state.control_plane && issuer.is_some_and(|issuer| !disk.ca_bundle.contains(issuer))
+    };
+    goal.waived.iter().filter(|left_out| inventory.nodes.get(*left_out).is_some_and(refused)).cloned().collect()
+}
+
+/// The control-plane nodes that may vouch for this one.
+fn vouchers(name: &str, goal: &Goal, inventory: &Inventory) -> Vec<String> {
+    let signers = inventory.control_plane(goal).map(|(signer, _)| signer);
+    let vouch = signers.filter(|signer| vouch_for(signer, goal, inventory).iter().any(|left_out| left_out == name));
+    vouch.map(str::to_owned).collect()
 }
 
 /// Kubelets of workers are asked by control-plane nodes, in turn.
@@ -109,8 +143,94 @@ fn probes(
         let view = inventory.nodes.get(worker).filter(|view| !view.state.control_plane)?;
         let target = targets.get(worker).or(view.target.as_ref());
         let accepts = target.map_or(&view.state.disk.ca_bundle, |target| &target.ca_bundle).clone();
+        let serves = target.and_then(|target| Some(target.kubelet_serving.as_ref()?.issuer.clone()));
         let address = format!("{}:{}", nodes::internal_ip(node)?, nodes::kubelet_port(node));
-        Some(Probe { node: worker.to_owned(), address, server: ProbeServer::Kubelet, accepts })
+        Some(Probe { node: worker.to_owned(), address, server: ProbeServer::Kubelet, accepts, serves })
     });
     workers.enumerate().filter(|(index, _)| index % control_plane.len() == turn).map(|(_, probe)| probe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::plan::NodeState;
+
+    fn ca(name: &str) -> CaId {
+        CaId::planned(name)
+    }
+
+    fn node(control_plane: bool, bundle: &[&str], kubelet: &str) -> NodeView {
+        let mut state = NodeState { control_plane, ..NodeState::default() };
+        state.disk.ca_bundle = bundle.iter().map(|name| ca(name)).collect();
+        state.disk.kubelet_client = Some(ca(kubelet));
+        if control_plane {
+            state.disk.ca_key = state.disk.ca_bundle.first().cloned();
+            state.disk.kept = state.disk.ca_bundle.clone();
+        }
+        NodeView { state, ..NodeView::default() }
+    }
+
+    /// Both control-plane nodes and w-1 have this bundle; w-2 and cp-3 were left out and hold the old CA.
+    fn cluster(bundle: &[&str]) -> (Inventory, Goal) {
+        let nodes = [
+            ("cp-1", node(true, bundle, "new")),
+            ("cp-2", node(true, bundle, "new")),
+            ("cp-3", node(true, &["old"], "old")),
+            ("w-1", node(false, bundle, "new")),
+            ("w-2", node(false, &["old"], "old")),
+        ];
+        let nodes = nodes.into_iter().map(|(name, view)| (name.to_owned(), view)).collect();
+        let goal = Goal {
+            from: ca("old"),
+            to: Some(ca("new")),
+            legacy: Vec::new(),
+            rollback: false,
+            waived: BTreeSet::from(["w-2".to_owned(), "cp-3".to_owned(), "gone".to_owned()]),
+            max_unavailable: 1,
+            pause_before: None,
+        };
+        (Inventory { nodes, ..Inventory::default() }, goal)
+    }
+
+    #[test]
+    fn after_the_drop_control_plane_nodes_vouch_for_the_worker_that_was_left_out() {
+        let (inventory, goal) = cluster(&["new"]);
+        assert_eq!(vouch_for("cp-1", &goal, &inventory), ["w-2"]);
+        assert_eq!(vouch_for("cp-3", &goal, &inventory), [""; 0], "it was left out itself");
+        assert_eq!(vouch_for("w-1", &goal, &inventory), [""; 0], "a worker signs nothing");
+        assert_eq!(vouchers("w-2", &goal, &inventory), ["cp-1", "cp-2"]);
+        assert_eq!(vouchers("w-1", &goal, &inventory), [""; 0], "it was not left out");
+        assert_eq!(vouchers("cp-3", &goal, &inventory), [""; 0], "it signs for itself");
+    }
+
+    #[test]
+    fn nobody_vouches_while_the_csr_api_still_serves_the_old_ca() {
+        let (inventory, goal) = cluster(&["new", "old"]);
+        assert_eq!(vouch_for("cp-1", &goal, &inventory), [""; 0]);
+        assert_eq!(vouchers("w-2", &goal, &inventory), [""; 0]);
+    }
+
+    #[test]
+    fn nobody_vouches_for_a_node_that_is_up_to_date_again_or_without_the_key_in_force() {
+        let (mut inventory, mut goal) = cluster(&["new"]);
+        inventory.nodes.get_mut("cp-1").unwrap().state.disk.ca_key = Some(ca("old"));
+        assert_eq!(vouchers("w-2", &goal, &inventory), ["cp-2"]);
+        inventory.nodes.get_mut("w-2").unwrap().state.disk.kubelet_client = Some(ca("new"));
+        assert_eq!(vouchers("w-2", &goal, &inventory), [""; 0]);
+        inventory.nodes.get_mut("w-2").unwrap().state.disk.kubelet_client = Some(ca("old"));
+        goal.waived.clear();
+        assert_eq!(vouchers("w-2", &goal, &inventory), [""; 0]);
+    }
+
+    #[test]
+    fn a_control_plane_node_that_was_left_out_is_given_the_new_key_only() {
+        let (mut inventory, goal) = cluster(&["new"]);
+        assert_eq!(lacks("cp-3", &inventory.nodes["cp-3"], &goal), [ca("new")]);
+        assert_eq!(lacks("cp-1", &inventory.nodes["cp-1"], &goal), [ca("old")]);
+        assert_eq!(lacks("w-2", &inventory.nodes["w-2"], &goal), Vec::new());
+        inventory.nodes.get_mut("cp-3").unwrap().state.disk.kept.clear();
+        assert_eq!(lacks("cp-3", &inventory.nodes["cp-3"], &goal), [ca("new")]);
+    }
 }

@@ -132,6 +132,7 @@ impl Driver {
         self.take_made().await?;
         let look = self.look();
         self.note_done(&look);
+        self.approve_serving(&look).await;
         match next(&look, &self.goal) {
             Next::Done => {
                 self.finish(&look).await?;
@@ -326,7 +327,7 @@ impl Driver {
     /// From now on with the credential that the kubeconfig holds now: the old one ends with the old CA.
     async fn reconnect(&mut self) -> Result<(), Error> {
         self.cluster = self.cluster.reconnect().await?;
-        self.live = Live::start(&self.cluster).await?;
+        self.live = Live::start_driving(&self.cluster).await?;
         self.lease.use_client(&self.cluster);
         self.knowledge.caller = caller::read(&self.cluster, &self.record);
         Ok(())

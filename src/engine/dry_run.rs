@@ -87,7 +87,8 @@ pub async fn dry_run(start: &Start<'_>, max_unavailable: impl Fn(usize) -> usize
         version: env!("CARGO_PKG_VERSION"),
         now: now.as_second(),
     };
-    let (blockers, warnings) = (preflight(&input), warnings(&input));
+    let (mut blockers, warnings) = (preflight(&input), warnings(&input));
+    blockers.extend(caller::blocker(&cluster, &record));
     let phases = if blockers.is_empty() { phases(&look, &goal, &record, now)? } else { Vec::new() };
     Ok(PlanReport { ca_version: record.wanted, blockers, warnings, phases })
 }

@@ -8,7 +8,7 @@ use crate::cluster::nodes::OldContainer;
 use crate::error::{Error, ErrorKind};
 use crate::pki::CaId;
 use crate::plan::{EventKind, NodeTarget};
-use crate::rotation::{Goal, Inventory, NodeView, Phase, target};
+use crate::rotation::{Goal, Inventory, NodeView, Phase, behind, target};
 
 impl Driver {
     /// Containers that have been running since before every process could have known the CA in force.
@@ -22,6 +22,17 @@ impl Driver {
         let time: Timestamp =
             time.parse().map_err(|error| Error::failed(format!("clusterpki/cluster: trustedAt: {error}")))?;
         Ok(self.cluster.containers_older_than(time).await?)
+    }
+
+    /// Nodes that were left out and are not up to date, with what they lack: without the cross-signed certificate they may not be able to
+    /// verify an API server any more.
+    #[must_use]
+    pub fn left_behind(&self) -> Vec<(String, Vec<String>)> {
+        let Some(in_force) = self.record.current() else { return Vec::new() };
+        let look = inventory(&self.live, &self.record, &self.knowledge);
+        let left_out = look.nodes.iter().filter(|(name, _)| self.goal.waived.contains(*name));
+        let late = left_out.map(|(name, node)| (name.clone(), behind(node, in_force)));
+        late.filter(|(_, lacks)| !lacks.is_empty()).collect()
     }
 
     /// Takes the cross-signed certificates out of the served chains, then has every node destroy the older CAs' keys.
@@ -44,6 +55,7 @@ impl Driver {
                 .collect();
             self.write_specs(&look).await?;
             if look.control_plane(&goal).all(|(_, node)| serves_alone(node)) {
+                self.narrow_client_ca(&look, &older).await?;
                 return self.end(&older).await;
             }
             self.still_patient(&look, &goal)?;
@@ -66,6 +78,16 @@ impl Driver {
             }
             self.wake().await;
         }
+    }
+
+    /// An API server that was left out of the rotation may have brought an older CA back.
+    async fn narrow_client_ca(&self, look: &Inventory, older: &[CaId]) -> Result<(), Error> {
+        let held = &look.cluster.client_ca;
+        if !held.iter().any(|ca| older.contains(ca)) {
+            return Ok(());
+        }
+        let stay: Vec<CaId> = self.record.current().into_iter().cloned().collect();
+        Ok(self.cluster.write_client_ca(&self.record.certificates(&stay)).await?)
     }
 
     /// Every recorded CA but the one in force.

@@ -4,6 +4,7 @@
     reason = "the driver stamps what it sees and opens the caller's kubeconfig; what is decided is decided in `rotation`, which has no clock"
 )]
 
+mod approve;
 mod begin;
 mod caller;
 mod desk;

@@ -10,9 +10,10 @@ use super::driver::SILENCE;
 use super::record::Record;
 use crate::api::{NodePKI, NodePkiStatus, ProbeServer};
 use crate::cluster::{Live, leader_node, nodes, trust};
+use crate::node::layout::KUBELET_SERVER;
 use crate::pki::CaId;
 use crate::plan::{ConfState, EndpointState};
-use crate::rotation::{ClusterView, Inventory, NodeHealth, NodeView};
+use crate::rotation::{ClusterView, Inventory, NodeHealth, NodeView, strange_names};
 
 /// What a driver knows besides the objects.
 #[derive(Clone, Debug, Default)]
@@ -155,13 +156,17 @@ fn cluster_view(live: &Live, knowledge: &Knowledge) -> ClusterView {
 /// What the preflight wants to know of each node besides its PKI. `asked` and `now` bound the clock: an answer was given in between.
 #[must_use]
 pub fn health(live: &Live, asked_millis: i64, now_millis: i64) -> BTreeMap<String, NodeHealth> {
+    let objects = live.nodes.state();
     let of = |report: &NodePKI| {
+        let node = objects.iter().find(|node| node.metadata.name == report.metadata.name);
         let status = report.status.clone().unwrap_or_default();
         let skew = status.clock.as_ref().map_or(0, |clock| {
             let late = (clock.unix_millis - now_millis).max(0);
             let early = (clock.unix_millis - asked_millis).min(0);
             (late + early) / 1000
         });
+        let serving = status.certificates.iter().find(|row| row.path == KUBELET_SERVER && row.index == 0);
+        let names = serving.map(|row| row.sans.as_slice()).unwrap_or_default();
         let broken = status.certificates.iter().filter_map(|row| Some((row.path.clone(), row.problem.clone()?)));
         NodeHealth {
             agent_version: (!status.agent_version.is_empty()).then(|| status.agent_version.clone()),
@@ -169,6 +174,7 @@ pub fn health(live: &Live, asked_millis: i64, now_millis: i64) -> BTreeMap<Strin
             etcd_healthy: status.etcd_healthy,
             broken: broken.collect(),
             key_mismatch: status.key_mismatch,
+            strange_names: node.map(|node| strange_names(names, &nodes::addresses(node))).unwrap_or_default(),
         }
     };
     live.node_pkis.state().iter().filter_map(|report| Some((report.metadata.name.clone()?, of(report)))).collect()

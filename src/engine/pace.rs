@@ -14,11 +14,15 @@ impl Driver {
     /// Edges that no step of this run broke: said once, and no reason to stop.
     pub(super) fn warn_of_broken(&mut self, broken: &[Violation]) {
         for violation in broken {
-            let message = violation.to_string().replace("would be refused", "is refused already");
-            if !self.warned.contains(&message) {
-                self.emit(EventKind::Warning { message: message.clone() });
-                self.warned.push(message);
-            }
+            self.warn_once(violation.to_string().replace("would be refused", "is refused already"));
+        }
+    }
+
+    /// Says something beside the rotation's own events, once in this run.
+    pub(super) fn warn_once(&mut self, message: String) {
+        if !self.warned.contains(&message) {
+            self.emit(EventKind::Warning { message: message.clone() });
+            self.warned.push(message);
         }
     }
 

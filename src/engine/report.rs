@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::Serialize;
 
+use super::begin::end_waivers;
 use super::driver::{Driver, Outcome};
 use super::observe::{Knowledge, inventory, unheard};
 use super::record::Record;
@@ -11,9 +12,9 @@ use crate::api::ClusterPkiStatus;
 use crate::cluster::Live;
 use crate::error::Error;
 use crate::pki::CaId;
-use crate::plan::EventKind;
+use crate::plan::{EventKind, same_set};
 use crate::rotation::{
-    Goal, Inventory, NodeView, Phase, Reason, Sentence, blocked, describe, missing, phase_of, target,
+    Goal, Inventory, NodeView, Phase, Reason, Sentence, behind, blocked, describe, missing, phase_of, target,
 };
 
 /// Type of the one condition; its reasons are gkectl's.
@@ -99,7 +100,7 @@ pub fn report(live: &Live) -> Option<Report> {
         nodes: look
             .nodes
             .iter()
-            .map(|(name, node)| node_report(name, node, record.waived.contains(name), number))
+            .map(|(name, node)| node_report(name, node, late(name, node, &record), number))
             .collect(),
         planes,
         blocking,
@@ -110,7 +111,9 @@ pub fn report(live: &Live) -> Option<Report> {
 /// The reason, and what is awaited: what only the administrator can mend first.
 fn standing(look: &Inventory, goal: &Goal, record: &Record, phase: Phase) -> (Reason, Vec<String>) {
     if !record.rotating() {
-        return (record.current().map_or(Reason::Completed, |current| Reason::at_rest(look, current)), Vec::new());
+        let back = brought_back(look, record);
+        let drifted = drift(look, record) || !back.is_empty();
+        return (if drifted { Reason::Drifted } else { Reason::Completed }, back);
     }
     let mut awaited = blocked(look, goal);
     for lack in missing(phase.next(), look, goal) {
@@ -121,7 +124,27 @@ fn standing(look: &Inventory, goal: &Goal, record: &Record, phase: Phase) -> (Re
     (Reason::under_way(look, goal), awaited)
 }
 
-fn node_report(name: &str, node: &NodeView, waived: bool, number: impl Fn(&CaId) -> u32) -> NodeReport {
+/// What a node that is left out still lacks; `None` for one that counts, or is up to date again. While a rotation is under way there is no
+/// one CA in force, and a waiver lasts.
+fn late(name: &str, node: &NodeView, record: &Record) -> Option<Vec<String>> {
+    if !record.waived.contains(name) {
+        return None;
+    }
+    if record.rotating() {
+        return Some(Vec::new());
+    }
+    record.current().map(|in_force| behind(node, in_force)).filter(|lacks| !lacks.is_empty())
+}
+
+/// What the agent says, behind what makes the node late.
+fn problem(node: &NodeView, late: Option<Vec<String>>) -> Option<String> {
+    let late = late.filter(|lacks| !lacks.is_empty());
+    let late = late.map(|lacks| format!("left out and not up to date: {}", lacks.join(", ")));
+    let said: Vec<String> = late.into_iter().chain(node.problem.clone()).collect();
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+fn node_report(name: &str, node: &NodeView, late: Option<Vec<String>>, number: impl Fn(&CaId) -> u32) -> NodeReport {
     let disk = &node.state.disk;
     let loaded = node.state.loaded.kubelet.as_ref().and_then(|process| process.conf.as_ref()?.issuer.as_ref());
     NodeReport {
@@ -132,8 +155,8 @@ fn node_report(name: &str, node: &NodeView, waived: bool, number: impl Fn(&CaId)
         served: node.apiserver.issuer.as_ref().map(&number),
         kubelet: disk.kubelet_client.as_ref().map(&number),
         kubelet_loaded: loaded.map(&number),
-        problem: node.problem.clone(),
-        waived,
+        waived: late.is_some(),
+        problem: problem(node, late),
     }
 }
 
@@ -154,6 +177,29 @@ fn condition(
         last_transition_time: unchanged.map_or(Time(now), |last| last.last_transition_time.clone()),
         observed_generation: generation,
     }
+}
+
+/// A completed cluster in which a node holds another CA than the one in force. A node that is left out is named by its own line.
+fn drift(look: &Inventory, record: &Record) -> bool {
+    let Some(current) = record.current() else { return false };
+    let only = std::slice::from_ref(current);
+    let reporting = look.nodes.iter().filter(|(name, node)| node.responding && !record.waived.contains(*name));
+    reporting.into_iter().any(|(_, node)| {
+        !same_set(&node.state.disk.ca_bundle, only) || node.state.disk.kubelet_client.as_ref() != Some(current)
+    })
+}
+
+/// An API server adds its CA to the client CAs that extension API servers and the scheduler follow, and takes none out
+/// (kubernetes#82429): one that slept through a rotation brings an older CA back. `finalize` overwrites them.
+fn brought_back(look: &Inventory, record: &Record) -> Vec<String> {
+    let Some(current) = record.current() else { return Vec::new() };
+    let older = |ca: &&CaId| *ca != current && record.versions.contains_key(*ca);
+    let held =
+        look.cluster.client_ca.iter().filter(older).map(|ca| record.versions.get(ca).copied().unwrap_or_default());
+    held.map(|version| {
+        format!("configmap/kube-system/extension-apiserver-authentication to drop CA {version} again: run `certctl rotate-ca finalize`")
+    })
+    .collect()
 }
 
 impl Driver {
@@ -203,6 +249,7 @@ impl Driver {
     pub(super) async fn finish(&mut self, look: &Inventory) -> Result<(), Error> {
         self.leave();
         self.record.completed = self.record.wanted;
+        self.end_waivers(look).await?;
         for name in &self.goal.waived {
             if let Some(target) = look.nodes.get(name).and_then(|node| target(Phase::Completed, node, look, &self.goal))
             {
@@ -231,6 +278,17 @@ impl Driver {
             message: describe(look, &self.goal, &self.record.versions).message,
         });
         Ok(Some(Outcome::Completed))
+    }
+
+    /// Nodes that were left out and are up to date count again, and the object says so.
+    async fn end_waivers(&mut self, look: &Inventory) -> Result<(), Error> {
+        self.record.waived.clone_from(&self.goal.waived);
+        end_waivers(&mut self.record, look);
+        if self.record.waived != self.goal.waived {
+            self.goal.waived.clone_from(&self.record.waived);
+            self.write_spec().await?;
+        }
+        Ok(())
     }
 
     /// True when every control-plane node that answers has destroyed the keys of CAs that are over; the others are named, and do it when
@@ -268,6 +326,100 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{AuthorityRecord, RotationIntent};
+    use crate::plan::{ConfState, NodeState, ProcessState};
+
+    fn ca(name: &str) -> CaId {
+        CaId::planned(name)
+    }
+
+    fn node(held: &str) -> NodeView {
+        let mut state = NodeState::default();
+        state.disk.ca_bundle = vec![ca(held)];
+        state.disk.kubelet_client = Some(ca(held));
+        let conf = ConfState { issuer: Some(ca(held)), trust: vec![ca(held)], not_after: 1 };
+        state.loaded.kubelet = Some(ProcessState { conf: Some(conf), ..ProcessState::default() });
+        NodeView { state, responding: true, ready: true, ..NodeView::default() }
+    }
+
+    /// CAVersion 2 is in force; `waived` were left out, and one that is no node any more.
+    fn record(waived: &[&str]) -> Record {
+        let mut record = Record { wanted: 2, completed: 2, ..Record::default() };
+        for (version, name) in [(1, "old"), (2, "new")] {
+            record.add(
+                version,
+                &AuthorityRecord {
+                    id: ca(name),
+                    certificate: String::new(),
+                    crosses: Vec::new(),
+                    specimen_server: None,
+                    specimen_client: None,
+                },
+            );
+        }
+        record.waived = waived.iter().map(ToString::to_string).collect();
+        record
+    }
+
+    fn look() -> Inventory {
+        let nodes = [("w-1", node("new")), ("w-2", node("old"))];
+        Inventory {
+            nodes: nodes.into_iter().map(|(name, node)| (name.to_owned(), node)).collect(),
+            ..Inventory::default()
+        }
+    }
+
+    #[test]
+    fn a_waiver_ends_with_a_node_that_is_up_to_date_or_gone() {
+        let mut record = record(&["w-1", "w-2", "gone"]);
+        end_waivers(&mut record, &look());
+        assert_eq!(record.waived.iter().collect::<Vec<_>>(), ["w-2"]);
+    }
+
+    #[test]
+    fn a_node_that_is_left_out_and_late_is_named_by_its_own_line_and_is_no_drift() {
+        let (look, record) = (look(), record(&["w-1", "w-2"]));
+        let report = |name: &str| {
+            let node = &look.nodes[name];
+            node_report(name, node, late(name, node, &record), |ca| record.versions[ca])
+        };
+        let (back, away) = (report("w-1"), report("w-2"));
+        assert_eq!((back.waived, back.problem), (false, None));
+        assert!(away.waived);
+        let problem = away.problem.unwrap();
+        assert!(
+            problem.starts_with("left out and not up to date: ca.crt does not hold the CA in force alone"),
+            "{problem}"
+        );
+        assert!(!drift(&look, &record));
+        assert!(drift(&look, &self::record(&[])), "the same node, not left out");
+    }
+
+    #[test]
+    fn an_older_client_ca_that_came_back_is_named_and_the_one_in_force_and_strangers_are_not() {
+        let (mut look, record) = (look(), record(&[]));
+        look.cluster.client_ca = vec![ca("new"), ca("stranger")];
+        assert_eq!(brought_back(&look, &record), Vec::<String>::new());
+        look.cluster.client_ca.push(ca("old"));
+        let named = brought_back(&look, &record);
+        assert!(matches!(named.as_slice(), [one] if one.contains("drop CA 1 again")), "{named:?}");
+    }
+
+    #[test]
+    fn while_a_rotation_is_under_way_a_waiver_lasts() {
+        let rotation = RotationIntent {
+            from: ca("new"),
+            to: None,
+            rollback: false,
+            started_by: "me@here:1".into(),
+            started_at: "2026-11-22T12:00:00Z".into(),
+            trusted_at: None,
+        };
+        let record = Record { wanted: 3, rotation: Some(rotation), ..record(&["w-1"]) };
+        let node = node("new");
+        let report = node_report("w-1", &node, late("w-1", &node, &record), |_| 2);
+        assert_eq!((report.waived, report.problem), (true, None));
+    }
 
     fn at(time: &str) -> Timestamp {
         time.parse().unwrap()

@@ -9,17 +9,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::authorities::{Authorities, read_key};
 use super::error::{BoxError, NodeError};
-use super::layout::{CA_CERT, CA_KEY, KUBELET_CLIENT, SIGNER};
+use super::layout::{CA_CERT, CA_KEY, SIGNER};
 use super::loaded::{History, digest};
 use super::observe::Node;
 use super::systemd::KUBELET;
 use super::{atomic, journal, key_files, manifest};
-use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, Kubeconfig, PrivateKey, certificate_request};
+use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, Kubeconfig, PrivateKey};
 use crate::plan::row::issuer_of;
 use crate::plan::{Component, Conf, Leaf, Op};
 
+mod kubelet;
+
 /// kubeadm's lifetime of leaves (`constants.CertificateValidityPeriod`), and the longest that certctl gives by itself.
-const ONE_YEAR: SignedDuration = SignedDuration::from_hours(8760);
+pub const ONE_YEAR: SignedDuration = SignedDuration::from_hours(8760);
 
 /// What an operation needs from the cluster, which this module must not know.
 pub struct Callbacks {
@@ -31,6 +33,8 @@ pub struct Callbacks {
     /// Takes a PEM certificate request for the kubelet and returns the PEM certificate (CSR API, signer
     /// `kubernetes.io/kube-apiserver-client-kubelet`, asked with the kubelet's own certificate).
     pub sign_kubelet_client: Box<dyn Fn(String) -> BoxFuture<'static, Result<String, BoxError>> + Send + Sync>,
+    /// The same for the kubelet's serving certificate (signer `kubernetes.io/kubelet-serving`): somebody must approve it.
+    pub sign_kubelet_serving: Box<dyn Fn(String) -> BoxFuture<'static, Result<String, BoxError>> + Send + Sync>,
 }
 
 /// What operations work with.
@@ -66,7 +70,8 @@ pub async fn apply(op: &Op, context: &ApplyContext<'_>) -> Result<(), NodeError>
         Op::RestartStaticPod { component, own_signer, during } => {
             restart(*component, *own_signer, during, context).await
         }
-        Op::ReissueKubeletClient(issuer) => kubelet_client(issuer, context).await,
+        Op::ReissueKubeletClient(issuer) => kubelet::client(issuer, context).await,
+        Op::ReissueKubeletServing { issuer, vouched_by } => kubelet::serving(issuer, vouched_by, context).await,
         write => files(write, context),
     };
     match result {
@@ -126,7 +131,10 @@ fn files(op: &Op, context: &ApplyContext<'_>) -> Result<(), NodeError> {
         }
         Op::ReissueLeaf { leaf, issuer, vouched_by } => reissue_leaf(*leaf, issuer, vouched_by, context),
         Op::WriteConf { conf, issuer, trust } => write_conf(*conf, issuer.as_ref(), trust, context),
-        Op::RestartKubelet | Op::RestartStaticPod { .. } | Op::ReissueKubeletClient(_) => Err(NodeError::Manifest {
+        Op::RestartKubelet
+        | Op::RestartStaticPod { .. }
+        | Op::ReissueKubeletClient(_)
+        | Op::ReissueKubeletServing { .. } => Err(NodeError::Manifest {
             path: op.files().join(", "),
             problem: "a restart cannot take place while a static pod is out".to_owned(),
         }),
@@ -154,10 +162,20 @@ fn reissue_leaf(leaf: Leaf, issuer: &CaId, vouched_by: &[CaId], context: &ApplyC
         let authority = context.authorities.authority(issuer)?;
         reissue(&authority, &old, key.spki_der(), context).map_err(NodeError::issue(leaf.name()))?
     };
+    let chain = chain(&new, issuer, vouched_by, context)?;
+    replace(&named, chain.as_bytes(), atomic::PUBLIC, context)
+}
+
+/// A leaf and the cross-signed certificates of its issuer behind it, PEM.
+fn chain(
+    leaf: &Certificate,
+    issuer: &CaId,
+    vouched_by: &[CaId],
+    context: &ApplyContext<'_>,
+) -> Result<String, NodeError> {
     let crosses: Result<Vec<&Certificate>, NodeError> =
         vouched_by.iter().map(|signer| context.authorities.cross(issuer, signer)).collect();
-    let chain = pem(std::iter::once(&new).chain(crosses?));
-    replace(&named, chain.as_bytes(), atomic::PUBLIC, context)
+    Ok(pem(std::iter::once(leaf).chain(crosses?)))
 }
 
 fn write_conf(conf: Conf, issuer: Option<&CaId>, trust: &[CaId], context: &ApplyContext<'_>) -> Result<(), NodeError> {
@@ -193,50 +211,6 @@ fn remember(digest: String, context: &ApplyContext<'_>) -> Result<(), NodeError>
     let mut history = History::open(layout)?;
     history.writes(digest);
     history.save(layout)
-}
-
-async fn kubelet_client(issuer: &CaId, context: &ApplyContext<'_>) -> Result<(), NodeError> {
-    let layout = context.node.layout();
-    let link = layout.path(KUBELET_CLIENT);
-    let current = layout.resolve(&link);
-    let old = first_certificate(&current, KUBELET_CLIENT)?;
-    if issued_by(&old, issuer, context) {
-        return Ok(());
-    }
-    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).map_err(NodeError::issue(KUBELET_CLIENT))?;
-    let new = if context.authorities.has_key(issuer) {
-        let authority = context.authorities.authority(issuer)?;
-        reissue(&authority, &old, key.spki_der(), context).map_err(NodeError::issue(KUBELET_CLIENT))?
-    } else {
-        request_client(&old, &key, context).await?
-    };
-    if !key.matches(&new) || !issued_by(&new, issuer, context) {
-        let problem = format!("the certificate received is not from CA {} over this node's key", issuer.short());
-        return Err(NodeError::Callback { what: format!("cannot renew {KUBELET_CLIENT}"), source: problem.into() });
-    }
-    let mut pair = zeroize::Zeroizing::new(new.to_pem());
-    pair.push_str(&key.to_pem());
-    // The kubelet's own naming (`client-go/util/certificate/certificate_store.go`).
-    let name = format!("kubelet-client-{}.pem", context.now.strftime("%Y-%m-%d-%H-%M-%S"));
-    let on_node = format!("/var/lib/kubelet/pki/{name}");
-    back_up(&current, context)?;
-    remember(new.fingerprint(), context)?;
-    atomic::replace(&layout.path(&on_node), pair.as_bytes(), atomic::SECRET)?;
-    atomic::replace_symlink(&link, Path::new(&on_node))
-}
-
-async fn request_client(
-    old: &Certificate,
-    key: &PrivateKey,
-    context: &ApplyContext<'_>,
-) -> Result<Certificate, NodeError> {
-    let name = old.common_name().unwrap_or_default();
-    let request = certificate_request(name, old.organizations(), key).map_err(NodeError::issue(KUBELET_CLIENT))?;
-    let signed = (context.callbacks.sign_kubelet_client)(request).await.map_err(|source| NodeError::Callback {
-        what: format!("the cluster did not sign a client certificate for {name}"),
-        source,
-    })?;
-    Certificate::first_from_pem(signed.as_bytes()).map_err(NodeError::pki(KUBELET_CLIENT))
 }
 
 fn reissue(

@@ -87,6 +87,22 @@ impl Drop for Draft {
     }
 }
 
+/// Replaces `to` by a copy of `from` as [`replace`] does, without holding the content in memory.
+///
+/// # Errors
+/// The failing system call with the path; the old file is then untouched.
+pub(super) fn copy(from: &Path, to: &Path, mode: u32) -> Result<(), NodeError> {
+    let mut source = File::open(from).map_err(NodeError::io("read", from))?;
+    let (temporary, mut file) = temporary(to)?;
+    let copied = io::copy(&mut source, &mut file).and_then(|_| finish(&file, mode, to));
+    if let Err(source) = copied.and_then(|()| fs::rename(&temporary, to)) {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+        return Err(NodeError::io("write", to)(source));
+    }
+    sync_folder(to)
+}
+
 /// Makes `link` point to `target` with one rename.
 ///
 /// # Errors
@@ -185,10 +201,15 @@ fn temporary(path: &Path) -> Result<(PathBuf, File), NodeError> {
 
 fn fill(file: &mut File, content: &[u8], mode: u32, path: &Path) -> io::Result<()> {
     file.write_all(content)?;
+    finish(file, mode, path)
+}
+
+/// Owner, mode, and everything on the disk.
+fn finish(file: &File, mode: u32, path: &Path) -> io::Result<()> {
     if let Ok(old) = fs::symlink_metadata(path) {
         let new = file.metadata()?;
         if old.is_file() && (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-            fchown(&*file, Some(old.uid()), Some(old.gid()))?;
+            fchown(file, Some(old.uid()), Some(old.gid()))?;
         }
     }
     // fchmod does not look at the umask; after fchown, which may clear bits.

@@ -7,7 +7,7 @@ use std::path::Path;
 use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
-use super::layout::{KUBELET_CLIENT, Layout};
+use super::layout::{KUBELET_CLIENT, KUBELET_SERVER, Layout};
 use super::{ApplyContext, Authorities, Callbacks, Node, NodeError, apply};
 use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, Kubeconfig, PrivateKey, ServerNames};
 use crate::plan::{Conf, Op};
@@ -92,6 +92,16 @@ impl Fixture {
         all.iter().map(|path| self.layout.on_node(path)).collect()
     }
 
+    /// What a kubelet with `serverTLSBootstrap` keeps, signed by `ca`.
+    pub(super) fn kubelet_serving(&self, ca: &CertificateAuthority) {
+        let key = PrivateKey::generate(ALGORITHM).unwrap();
+        let names = ServerNames { dns: vec!["cp-1".into()], ips: vec!["10.0.0.1".parse().unwrap()] };
+        let server = ca.issue_server("system:node:cp-1", &names, key.spki_der(), YEAR, self.now).unwrap();
+        let target = "/var/lib/kubelet/pki/kubelet-server-2026-01-01-00-00-00.pem";
+        self.write(target, &format!("{}{}", server.to_pem(), &*key.to_pem()), 0o600);
+        std::os::unix::fs::symlink(target, self.layout.path(KUBELET_SERVER)).unwrap();
+    }
+
     fn fill(&self) {
         self.write_authority("ca", &self.ca);
         let (etcd, front) = (authority("etcd-ca", self.now), authority("front-proxy-ca", self.now));
@@ -174,6 +184,7 @@ pub(super) fn silent() -> Callbacks {
         component_gone: Box::new(|_| async {}.boxed()),
         component_ready: Box::new(|_| async { Ok(()) }.boxed()),
         sign_kubelet_client: Box::new(|_| async { Err("nobody signs here".into()) }.boxed()),
+        sign_kubelet_serving: Box::new(|_| async { Err("nobody approves here".into()) }.boxed()),
     }
 }
 

@@ -13,12 +13,18 @@ pub const CA_CERT: &str = "/etc/kubernetes/pki/ca.crt";
 pub const CA_KEY: &str = "/etc/kubernetes/pki/ca.key";
 /// The kubelet's client certificate: a symlink that the kubelet moves on at each renewal.
 pub const KUBELET_CLIENT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+/// The kubelet's serving certificate with `serverTLSBootstrap`: a symlink as well.
+pub const KUBELET_SERVER: &str = "/var/lib/kubelet/pki/kubelet-server-current.pem";
 /// Where the kubelet looks for static pods.
 pub const MANIFESTS: &str = "/etc/kubernetes/manifests";
 /// Where manifests stand while their pod is out: the same file system, outside the folder that the kubelet watches.
 pub const PARKED: &str = "/etc/kubernetes/certctl-parked";
 /// certctl's own folder.
 pub const STATE: &str = "/var/lib/certctl";
+/// The agent's program with its loader and libraries, for the host's unit.
+pub const PROGRAM: &str = "/var/lib/certctl/bin";
+/// Where the administrator's units stand (systemd.unit(5)).
+pub const UNITS: &str = "/etc/systemd/system";
 
 /// PEM certificate files of kubeadm under `/etc/kubernetes/pki` (`cmd/kubeadm/app/phases/certs/certlist.go`): file, and the key
 /// beside it.
@@ -157,6 +163,18 @@ impl Layout {
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.path(STATE).join("journal")
+    }
+
+    /// Held by the one agent that is at work.
+    #[must_use]
+    pub fn agent_lock(&self) -> PathBuf {
+        self.path(STATE).join("agent.lock")
+    }
+
+    /// The host's copy of the agent's service-account token (0600 in a folder of 0700).
+    #[must_use]
+    pub fn agent_token(&self) -> PathBuf {
+        self.path(STATE).join("agent/token")
     }
 
     /// containerd's CRI socket.

@@ -12,7 +12,7 @@ use super::atomic;
 use super::error::NodeError;
 use super::layout::{Layout, STATE};
 use crate::pki::CaId;
-use crate::plan::{ConfState, ProcessState};
+use crate::plan::{ConfState, LeafState, ProcessState};
 
 /// A file's times come from the kernel's coarse clock, up to one tick (at most 10 ms) behind that of the container runtime.
 const COARSE: SignedDuration = SignedDuration::from_millis(20);
@@ -29,7 +29,7 @@ const BOOTSTRAP: SignedDuration = SignedDuration::from_mins(5);
 pub struct History {
     /// `kube-controller-manager`, `kube-scheduler`, `kubelet`.
     processes: BTreeMap<String, ProcessState>,
-    /// SHA-256 of the kubelet's client certificates and of `kubelet.conf` as certctl wrote them, oldest first. A present one that is
+    /// SHA-256 of the kubelet's client and serving certificates and of `kubelet.conf` as certctl wrote them, oldest first. A present one that is
     /// not among them was written by the kubelet itself (renewal, bootstrap), so it has it loaded.
     written: Vec<String>,
 }
@@ -55,6 +55,9 @@ pub(crate) struct Inputs {
     pub(crate) own_signer_changed: Option<Timestamp>,
     /// kubelet: the signer and end of its client certificate; its own change time, and whether certctl wrote it.
     pub(crate) client: Option<Client>,
+    /// kubelet: its serving certificate. With `serverTLSBootstrap` the certificate manager reads its store at the start only
+    /// (`client-go/util/certificate/certificate_manager.go`, `NewManager`); what it renews by itself it has in memory.
+    pub(crate) serving: Option<Served>,
 }
 
 /// The kubelet's client certificate file.
@@ -62,6 +65,14 @@ pub(crate) struct Inputs {
 pub(crate) struct Client {
     pub(crate) issuer: Option<CaId>,
     pub(crate) not_after: i64,
+    pub(crate) changed: Option<Timestamp>,
+    pub(crate) fingerprint: String,
+}
+
+/// The kubelet's serving certificate file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Served {
+    pub(crate) leaf: LeafState,
     pub(crate) changed: Option<Timestamp>,
     pub(crate) fingerprint: String,
 }
@@ -125,6 +136,13 @@ impl History {
             };
             conf = conf.zip(known).map(|(conf, (issuer, not_after))| ConfState { issuer, not_after, ..conf });
         }
+        let serving = inputs.serving.as_ref().and_then(|served| {
+            if unchanged(served.changed) || foreign(&served.fingerprint) {
+                Some(served.leaf.clone())
+            } else {
+                old.and_then(|old| old.serving.clone())
+            }
+        });
         let root_ca = match (unchanged(inputs.root_ca_changed), old) {
             (true, _) => inputs.root_ca.clone(),
             (false, Some(old)) => old.root_ca.clone(),
@@ -135,7 +153,7 @@ impl History {
             _ => inputs.own_signer,
         };
         let started = instance.started.as_second();
-        let state = ProcessState { instance: instance.id.clone(), started, conf, root_ca, own_signer };
+        let state = ProcessState { instance: instance.id.clone(), started, conf, root_ca, own_signer, serving };
         self.processes.insert(instance.name.to_owned(), state.clone());
         state
     }
@@ -172,8 +190,13 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    /// A name that can be read back, unlike that of a planned CA.
+    fn ca(name: &str) -> CaId {
+        CaId::from_hash(&[name.bytes().fold(0, u8::wrapping_add); 32])
+    }
+
     fn conf(issuer: &str) -> ConfState {
-        ConfState { issuer: Some(CaId::planned(issuer)), trust: vec![CaId::planned(issuer)], not_after: 9 }
+        ConfState { issuer: Some(ca(issuer)), trust: vec![ca(issuer)], not_after: 9 }
     }
 
     fn kcm(id: &str, started: i64) -> Instance {
@@ -185,11 +208,11 @@ mod tests {
             conf: Some(conf(issuer)),
             conf_changed: Some(at(changed)),
             conf_digest: None,
-            root_ca: vec![CaId::planned(issuer)],
+            root_ca: vec![ca(issuer)],
             root_ca_changed: Some(at(changed)),
             own_signer: issuer == "two",
             own_signer_changed: Some(at(changed)),
-            client: None,
+            ..Inputs::default()
         }
     }
 
@@ -236,10 +259,10 @@ mod tests {
     fn the_kubelet_holds_its_own_renewal_but_not_what_certctl_wrote() {
         let kubelet = Instance { name: "kubelet", id: "i".to_owned(), started: at(100) };
         let client = |issuer: &str, changed: i64, print: &str| Inputs {
-            conf: Some(ConfState { issuer: None, trust: vec![CaId::planned("one")], not_after: 0 }),
+            conf: Some(ConfState { issuer: None, trust: vec![ca("one")], not_after: 0 }),
             conf_changed: Some(at(50)),
             client: Some(Client {
-                issuer: Some(CaId::planned(issuer)),
+                issuer: Some(ca(issuer)),
                 not_after: 7,
                 changed: Some(at(changed)),
                 fingerprint: print.to_owned(),
@@ -248,15 +271,38 @@ mod tests {
         };
         let issuer = |state: ProcessState| state.conf.and_then(|conf| conf.issuer);
         let mut history = History::default();
-        assert_eq!(issuer(history.loaded(&kubelet, &client("one", 50, "f1"))), Some(CaId::planned("one")));
+        assert_eq!(issuer(history.loaded(&kubelet, &client("one", 50, "f1"))), Some(ca("one")));
         history.writes("f2".to_owned());
         let state = history.loaded(&kubelet, &client("two", 150, "f2"));
-        assert_eq!(issuer(state), Some(CaId::planned("one")), "written by certctl, not loaded yet");
+        assert_eq!(issuer(state), Some(ca("one")), "written by certctl, not loaded yet");
+        assert_eq!(issuer(history.loaded(&kubelet, &client("two", 160, "f3"))), Some(ca("two")), "own renewal");
+    }
+
+    #[test]
+    fn a_serving_certificate_that_certctl_wrote_is_loaded_by_the_next_start_only() {
+        let kubelet = |id: &str, started| Instance { name: "kubelet", id: id.to_owned(), started: at(started) };
+        let served = |issuer: &str, changed: i64, print: &str| Inputs {
+            serving: Some(Served {
+                leaf: LeafState { issuer: Some(ca(issuer)), vouched_by: Vec::new(), not_after: 7 },
+                changed: Some(at(changed)),
+                fingerprint: print.to_owned(),
+            }),
+            ..Inputs::default()
+        };
+        let issuer = |state: ProcessState| state.serving.and_then(|leaf| leaf.issuer);
+        let mut history = History::default();
+        history.writes("f2".to_owned());
         assert_eq!(
-            issuer(history.loaded(&kubelet, &client("two", 160, "f3"))),
-            Some(CaId::planned("two")),
-            "own renewal"
+            issuer(history.loaded(&kubelet("i", 100), &served("two", 150, "f2"))),
+            None,
+            "nobody saw the old one"
         );
+        assert_eq!(issuer(history.loaded(&kubelet("i", 100), &served("one", 50, "f1"))), Some(ca("one")));
+        assert_eq!(issuer(history.loaded(&kubelet("i", 100), &served("two", 150, "f2"))), Some(ca("one")));
+        assert_eq!(issuer(history.loaded(&kubelet("j", 200), &served("two", 150, "f2"))), Some(ca("two")));
+        let renewed = history.loaded(&kubelet("j", 200), &served("three", 250, "f3"));
+        assert_eq!(issuer(renewed), Some(ca("three")), "the kubelet's own renewal");
+        assert_eq!(issuer(history.loaded(&kubelet("j", 200), &Inputs::default())), None, "there is no such file");
     }
 
     #[test]

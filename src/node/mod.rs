@@ -13,25 +13,29 @@ mod journal;
 mod key_files;
 pub mod layout;
 mod loaded;
+mod lock;
 pub mod manifest;
 mod observe;
 mod pki_dir;
 
 mod static_pods;
 mod systemd;
+mod unit;
 
 pub use crate::plan::{CertificateKind, CertificateRow};
-pub use apply::{ApplyContext, Callbacks, apply};
+pub use apply::{ApplyContext, Callbacks, ONE_YEAR, apply};
 pub use authorities::Authorities;
 pub use cri::{ContainerState, Cri, RunningContainer};
 pub use error::{BoxError, NodeError, in_full};
 pub use etcd::{ETCD, Etcd, EtcdSnapshot};
 pub use layout::Layout;
 pub use loaded::History;
+pub use lock::AgentLock;
 pub use observe::{Node, Observation};
 pub use pki_dir::{DiskReading, read_disk};
 pub use static_pods::StaticPods;
 pub use systemd::{Systemd, UnitState};
+pub use unit::{Program, install_unit, keep_token, remove_unit};
 
 /// Reading and writing of whole files for the agent's own state (the sealing key): the one writer of this crate.
 pub mod files {

@@ -6,13 +6,13 @@ use super::atomic;
 use super::cri::{Cri, RunningContainer};
 use super::error::NodeError;
 use super::key_files;
-use super::layout::{CA_CERT, KUBELET_CLIENT, Layout, PARKED, STATE};
-use super::loaded::{Client, History, Inputs, Instance, changed};
+use super::layout::{CA_CERT, KUBELET_CLIENT, KUBELET_SERVER, Layout, PARKED, PROGRAM, STATE, UNITS};
+use super::loaded::{Client, History, Inputs, Instance, Served, changed};
 use super::pki_dir::{DiskReading, read_disk};
 use super::static_pods::StaticPods;
 use super::systemd::{KUBELET, Systemd};
 use crate::pki::Certificate;
-use crate::plan::row::{CertificateKind, CertificateRow};
+use crate::plan::row::CertificateRow;
 use crate::plan::{Component, Conf, LoadedState, NodeState, ProcessState};
 
 /// One machine: its files, its container runtime and its systemd.
@@ -80,8 +80,11 @@ impl Node {
             "/etc/kubernetes/manifests",
             "/var/lib/kubelet/pki",
             "/var/lib/certctl/authorities",
+            "/var/lib/certctl/agent",
+            PROGRAM,
             STATE,
             PARKED,
+            UNITS,
         ];
         for folder in folders {
             atomic::remove_leftovers(&self.layout.path(folder))?;
@@ -151,23 +154,7 @@ impl Node {
         match self.systemd.unit(KUBELET).await {
             Ok(unit) if unit.active == "active" => {
                 let instance = Instance { name: "kubelet", id: unit.invocation, started: unit.started };
-                let client =
-                    observation.rows.iter().find(|row| row.kind == CertificateKind::KubeletClient && row.index == 0);
-                let disk = &observation.state.disk;
-                let client = client.map(|row| Client {
-                    issuer: disk.kubelet_client.clone(),
-                    not_after: disk.kubelet_client_not_after,
-                    changed: self.client_changed(),
-                    fingerprint: row.fingerprint.clone(),
-                });
-                Some(history.loaded(
-                    &instance,
-                    &Inputs {
-                        client,
-                        conf_digest: self.kubelet_conf_digest(),
-                        ..self.conf(Conf::Kubelet, observation)
-                    },
-                ))
+                Some(history.loaded(&instance, &self.kubelet_inputs(observation)))
             }
             Ok(_) => None,
             Err(error) => {
@@ -181,9 +168,26 @@ impl Node {
         std::fs::read(self.layout.conf(Conf::Kubelet)).ok().map(|bytes| super::loaded::digest(&bytes))
     }
 
-    /// The later of the link's and its target's change: either gives the file another content.
-    fn client_changed(&self) -> Option<Timestamp> {
-        let link = self.layout.path(KUBELET_CLIENT);
+    fn kubelet_inputs(&self, observation: &Observation) -> Inputs {
+        let first = |path: &str| observation.rows.iter().find(|row| row.path == path && row.index == 0);
+        let disk = &observation.state.disk;
+        let client = first(KUBELET_CLIENT).map(|row| Client {
+            issuer: disk.kubelet_client.clone(),
+            not_after: disk.kubelet_client_not_after,
+            changed: self.linked_changed(KUBELET_CLIENT),
+            fingerprint: row.fingerprint.clone(),
+        });
+        let serving = first(KUBELET_SERVER).zip(disk.kubelet_serving.as_ref()).map(|(row, leaf)| Served {
+            leaf: leaf.clone(),
+            changed: self.linked_changed(KUBELET_SERVER),
+            fingerprint: row.fingerprint.clone(),
+        });
+        Inputs { client, serving, conf_digest: self.kubelet_conf_digest(), ..self.conf(Conf::Kubelet, observation) }
+    }
+
+    /// The later of a link's and its target's change: either gives the file another content.
+    fn linked_changed(&self, link: &str) -> Option<Timestamp> {
+        let link = self.layout.path(link);
         let target = self.layout.resolve(&link);
         super::loaded::link_changed(&link).max(changed(&target))
     }

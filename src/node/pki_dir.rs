@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::layout::{CA_KEY, KUBELET_CLIENT, Layout, PKI_FILES, SIGNER};
+use super::layout::{CA_KEY, KUBELET_CLIENT, KUBELET_SERVER, Layout, PKI_FILES, SIGNER};
 use super::manifest;
 use super::{Authorities, authorities::read_key};
 use crate::pki::{CaId, Certificate, Kubeconfig};
@@ -60,12 +60,7 @@ impl Reader<'_> {
                 self.reading.state.ca_bundle = certificates.iter().map(Certificate::ca_id).collect();
             }
             let leaf = Leaf::ALL.into_iter().find(|leaf| file.strip_suffix(".crt") == Some(leaf.name()));
-            if let (Some(leaf), Some((first, rest))) = (leaf, certificates.split_first()) {
-                let state = LeafState {
-                    issuer: issuer_of(first, &self.cas),
-                    vouched_by: rest.iter().filter_map(|ca| issuer_of(ca, &self.cas)).collect(),
-                    not_after: first.not_after().as_second(),
-                };
+            if let (Some(leaf), Some(state)) = (leaf, self.leaf_state(&certificates)) {
                 self.reading.state.leaves.insert(leaf, state);
             }
         }
@@ -128,15 +123,27 @@ impl Reader<'_> {
                 self.reading.state.kubelet_client_not_after = client.not_after().as_second();
             }
         }
-        for (file, key) in
-            [("kubelet.crt", "kubelet.key"), ("kubelet-server-current.pem", "kubelet-server-current.pem")]
-        {
-            let named = format!("/var/lib/kubelet/pki/{file}");
-            if let Some(pem) = self.bytes(&named, CertificateKind::KubeletServing) {
-                self.rows_of(&named, &pem, CertificateKind::KubeletServing);
-                self.check_key(&named, &format!("/var/lib/kubelet/pki/{key}"));
+        let own = ("/var/lib/kubelet/pki/kubelet.crt", "/var/lib/kubelet/pki/kubelet.key");
+        for (named, key) in [own, (KUBELET_SERVER, KUBELET_SERVER)] {
+            if let Some(pem) = self.bytes(named, CertificateKind::KubeletServing) {
+                let certificates = self.rows_of(named, &pem, CertificateKind::KubeletServing);
+                self.check_key(named, key);
+                if named == KUBELET_SERVER {
+                    self.reading.state.kubelet_serving =
+                        self.leaf_state(&certificates).filter(|leaf| leaf.issuer.is_some());
+                }
             }
         }
+    }
+
+    /// The first certificate of a file and those that follow it.
+    fn leaf_state(&self, certificates: &[Certificate]) -> Option<LeafState> {
+        let (first, rest) = certificates.split_first()?;
+        Some(LeafState {
+            issuer: issuer_of(first, &self.cas),
+            vouched_by: rest.iter().filter_map(|ca| issuer_of(ca, &self.cas)).collect(),
+            not_after: first.not_after().as_second(),
+        })
     }
 
     /// The bytes of a file; `None` without a row when it is absent, with one when it cannot be read.

@@ -98,6 +98,15 @@ impl Systemd {
         Err(self.problem(format!("restarting {name} ended as {result}, the unit is {}", after.active)))
     }
 
+    /// Has systemd read its unit files again.
+    ///
+    /// # Errors
+    /// The bus does not answer, or nobody there is systemd.
+    pub async fn reload(&self) -> Result<(), NodeError> {
+        let bus = self.connect().await?;
+        self.call(&bus, MANAGER_PATH, MANAGER, "Reload", &()).await
+    }
+
     async fn unit_on(&self, bus: &Connection, name: &str) -> Result<UnitState, NodeError> {
         // LoadUnit and not GetUnit: a unit that has stopped may have been dropped from memory.
         let path: OwnedObjectPath = self.call(bus, MANAGER_PATH, MANAGER, "LoadUnit", &(name,)).await?;

@@ -22,6 +22,12 @@ pub enum PkiError {
         /// What the parser said.
         reason: String,
     },
+    /// Bytes that are no certification request.
+    #[error("not a readable certificate request: {reason}")]
+    Request {
+        /// What is wrong.
+        reason: String,
+    },
     /// There is no private key in the file.
     #[error("no private key found; expected a block RSA PRIVATE KEY, EC PRIVATE KEY or PRIVATE KEY")]
     NoKey,

@@ -9,58 +9,123 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Certificate, PkiError, PrivateKey};
 
-/// A kubeconfig with a current context that leads to a cluster and a user. Fields it does not know are kept.
+/// Which entries of a kubeconfig are meant, by name; the fields are kubectl's flags. Default: what the current context says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// `--context`, in place of the current one.
+    pub context: Option<String>,
+    /// `--cluster`, in place of the context's.
+    pub cluster: Option<String>,
+    /// `--user`, in place of the context's.
+    pub user: Option<String>,
+}
+
+/// One kubeconfig, or several that are read as one, with a context that leads to a cluster and a user. Fields it does not know are kept.
 #[derive(Clone)]
 pub struct Kubeconfig {
-    root: Value,
+    files: Vec<Value>,
     context: String,
-    cluster: usize,
-    user: usize,
+    cluster: Place,
+    user: Option<Place>,
+}
+
+/// Where an entry stands.
+#[derive(Clone, Copy)]
+struct Place {
+    file: usize,
+    index: usize,
 }
 
 impl Kubeconfig {
-    /// Reads YAML or JSON.
+    /// Reads YAML or JSON with a current context, a cluster and a user.
     ///
     /// # Errors
     /// [`PkiError::Kubeconfig`]: no YAML, no current context, or a context, cluster or user that is named but missing.
     pub fn parse(text: &str) -> Result<Self, PkiError> {
-        // The parser's own message quotes the line it stumbled over, which may be a key: only the position is passed on.
-        let root: Value = serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
-        let context = root.get("current-context").and_then(Value::as_str).filter(|name| !name.is_empty());
-        let context = context.ok_or_else(|| problem("no current-context is set"))?.to_owned();
-        let entry = &root["contexts"][index(&root, "contexts", &context)?]["context"];
-        let cluster = index(&root, "clusters", entry["cluster"].as_str().unwrap_or_default())?;
-        let user = index(&root, "users", entry["user"].as_str().unwrap_or_default())?;
-        Ok(Self { root, context, cluster, user })
+        let (parsed, user) = Self::read(&[text], &Choice::default())?;
+        if parsed.user.is_some() { Ok(parsed) } else { Err(missing("user", &user, CURRENT)) }
     }
 
-    /// YAML with sorted keys, as client-go writes it.
+    /// Reads several files as kubectl does (`KUBECONFIG`, `clientcmd/loader.go`): of what has the same name the first file's counts, as does
+    /// the first `current-context`. A user that is missing is no error: the request is then anonymous.
+    ///
+    /// # Errors
+    /// [`PkiError::Kubeconfig`]: no YAML, no context, or a context or cluster that is named but missing.
+    pub fn merged(texts: &[impl AsRef<str>], choice: &Choice) -> Result<Self, PkiError> {
+        Self::read(texts, choice).map(|(read, _)| read)
+    }
+
+    /// The kubeconfig and the name of the user that is wanted.
+    fn read(texts: &[impl AsRef<str>], choice: &Choice) -> Result<(Self, String), PkiError> {
+        // The parser's own message quotes the line it stumbled over, which may be a key: only the position is passed on.
+        let files: Result<Vec<Value>, PkiError> = texts
+            .iter()
+            .map(|text| serde_saphyr::from_str(text.as_ref()).map_err(|error| unreadable(&error)))
+            .collect();
+        let files = files?;
+        let mut current = files.iter().filter_map(|root| text(root, "current-context"));
+        let context = choice.context.clone().or_else(|| current.next());
+        let context = context.ok_or_else(|| problem("no current-context is set"))?;
+        let by_context = if choice.context.is_some() { "--context names it" } else { CURRENT };
+        let place = find(&files, "contexts", &context)?.ok_or_else(|| missing("context", &context, by_context))?;
+        let entry = &entry(&files, "contexts", place)["context"];
+        let named =
+            |chosen: &Option<String>, key: &str| chosen.clone().or_else(|| text(entry, key)).unwrap_or_default();
+        let (cluster, user) = (named(&choice.cluster, "cluster"), named(&choice.user, "user"));
+        let by_cluster = if choice.cluster.is_some() { "--cluster names it" } else { by_context };
+        let place = find(&files, "clusters", &cluster)?.ok_or_else(|| missing("cluster", &cluster, by_cluster))?;
+        let found = find(&files, "users", &user)?;
+        Ok((Self { context, cluster: place, user: found, files }, user))
+    }
+
+    /// YAML with sorted keys, as client-go writes it; of several files the first.
     ///
     /// # Errors
     /// [`PkiError::Kubeconfig`], for a value YAML cannot express.
     pub fn to_yaml(&self) -> Result<Zeroizing<String>, PkiError> {
+        self.yaml_of(0)
+    }
+
+    /// One of several files, by its position in the list.
+    ///
+    /// # Errors
+    /// As [`Self::to_yaml`].
+    pub fn yaml_of(&self, file: usize) -> Result<Zeroizing<String>, PkiError> {
         // Base64 stays on one line: client-go never folds.
         let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-        let text = serde_saphyr::to_string_with_options(&Sorted(&self.root), options);
+        let root = self.files.get(file).unwrap_or(&Value::Null);
+        let text = serde_saphyr::to_string_with_options(&Sorted(root), options);
         text.map(Zeroizing::new).map_err(|_| problem("it cannot be written as YAML"))
     }
 
-    /// Name of the current context.
+    /// Position of the file in which the cluster's entry stands.
+    #[must_use]
+    pub fn cluster_file(&self) -> usize {
+        self.cluster.file
+    }
+
+    /// Position of the file in which the user's entry stands; `None` without one.
+    #[must_use]
+    pub fn user_file(&self) -> Option<usize> {
+        self.user.map(|place| place.file)
+    }
+
+    /// Name of the context chosen.
     #[must_use]
     pub fn context_name(&self) -> &str {
         &self.context
     }
 
-    /// Name of its user entry.
+    /// Name of its user entry; empty without one.
     #[must_use]
     pub fn user_name(&self) -> &str {
-        self.root["users"][self.user]["name"].as_str().unwrap_or_default()
+        self.user.map_or("", |place| entry(&self.files, "users", place)["name"].as_str().unwrap_or_default())
     }
 
     /// Name of its cluster entry.
     #[must_use]
     pub fn cluster_name(&self) -> &str {
-        self.root["clusters"][self.cluster]["name"].as_str().unwrap_or_default()
+        entry(&self.files, "clusters", self.cluster)["name"].as_str().unwrap_or_default()
     }
 
     /// URL of the API server; empty when none is set.
@@ -89,7 +154,7 @@ impl Kubeconfig {
     /// Trusts exactly these CAs.
     pub fn set_ca_data(&mut self, cas: &[Certificate]) {
         let pem: String = cas.iter().map(Certificate::to_pem).collect();
-        let cluster = &mut self.root["clusters"][self.cluster]["cluster"];
+        let cluster = &mut self.files[self.cluster.file]["clusters"][self.cluster.index]["cluster"];
         remove(cluster, "certificate-authority");
         cluster["certificate-authority-data"] = Value::String(STANDARD.encode(pem));
     }
@@ -108,10 +173,22 @@ impl Kubeconfig {
         Some(STANDARD.decode(data.trim()).unwrap_or_else(|_| data.as_bytes().to_vec()))
     }
 
-    /// Path of the client certificate, for a kubeconfig that refers to one (kubelet.conf).
+    /// Path of the client certificate, for a kubeconfig that refers to one (kubelet.conf). Where data stands too, that counts.
     #[must_use]
     pub fn client_certificate_file(&self) -> Option<String> {
         text(self.user(), "client-certificate")
+    }
+
+    /// Path of the client key, for a kubeconfig that refers to one. Where data stands too, that counts.
+    #[must_use]
+    pub fn client_key_file(&self) -> Option<String> {
+        text(self.user(), "client-key")
+    }
+
+    /// True when the client key stands in the kubeconfig itself, readable or not.
+    #[must_use]
+    pub fn has_key_data(&self) -> bool {
+        self.user()["client-key-data"].as_str().is_some_and(|data| !data.is_empty())
     }
 
     /// The client key that stands in the file; `None` without one or when it cannot be read.
@@ -122,9 +199,10 @@ impl Kubeconfig {
         PrivateKey::from_pem(&pem).ok()
     }
 
-    /// Puts a client certificate and its key into the file, in place of what was there or was referred to.
+    /// Puts a client certificate and its key into the user's entry, in place of what was there or was referred to.
     pub fn set_client(&mut self, certificate: &Certificate, key: &PrivateKey) {
-        let user = &mut self.root["users"][self.user]["user"];
+        let Some(place) = self.user else { return };
+        let user = &mut self.files[place.file]["users"][place.index]["user"];
         remove(user, "client-certificate");
         remove(user, "client-key");
         wipe(&mut user["client-key-data"]);
@@ -133,13 +211,16 @@ impl Kubeconfig {
     }
 
     fn cluster(&self) -> &Value {
-        &self.root["clusters"][self.cluster]["cluster"]
+        &entry(&self.files, "clusters", self.cluster)["cluster"]
     }
 
     fn user(&self) -> &Value {
-        &self.root["users"][self.user]["user"]
+        self.user.map_or(&Value::Null, |place| &entry(&self.files, "users", place)["user"])
     }
 }
+
+/// Why an entry is needed that the current context leads to.
+const CURRENT: &str = "the current context needs it";
 
 fn problem(text: &str) -> PkiError {
     PkiError::Kubeconfig(text.to_owned())
@@ -152,15 +233,28 @@ fn unreadable(error: &serde_saphyr::Error) -> PkiError {
     }
 }
 
-/// Position of the entry `name` in a list; its body must be a mapping, so that setting a field of it cannot fail.
-fn index(root: &Value, list: &str, name: &str) -> Result<usize, PkiError> {
+fn missing(kind: &str, name: &str, needed_by: &str) -> PkiError {
+    problem(&format!("no {kind} is named `{name}`, but {needed_by}"))
+}
+
+/// Where the entry `name` stands first; its body must be a mapping, so that setting a field of it cannot fail.
+fn find(files: &[Value], list: &str, name: &str) -> Result<Option<Place>, PkiError> {
     let kind = list.trim_end_matches('s');
-    let entries = root.get(list).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let found = entries.iter().position(|entry| entry["name"].as_str() == Some(name));
-    let found =
-        found.ok_or_else(|| problem(&format!("no {kind} is named `{name}`, but the current context needs it")))?;
-    let is_mapping = entries.get(found).is_some_and(|entry| entry[kind].is_object());
-    if is_mapping { Ok(found) } else { Err(problem(&format!("{kind} `{name}` is not a mapping"))) }
+    for (file, root) in files.iter().enumerate() {
+        let entries = root.get(list).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let named = entries.iter().enumerate().find(|(_, entry)| entry["name"].as_str() == Some(name));
+        match named {
+            Some((index, entry)) if entry[kind].is_object() => return Ok(Some(Place { file, index })),
+            Some(_) => return Err(problem(&format!("{kind} `{name}` is not a mapping"))),
+            None => {}
+        }
+    }
+    Ok(None)
+}
+
+/// The entry at a place that [`find`] has found.
+fn entry<'a>(files: &'a [Value], list: &str, place: Place) -> &'a Value {
+    files.get(place.file).map_or(&Value::Null, |root| &root[list][place.index])
 }
 
 fn text(value: &Value, key: &str) -> Option<String> {
@@ -206,7 +300,11 @@ impl serde::Serialize for Sorted<'_> {
 
 impl Drop for Kubeconfig {
     fn drop(&mut self) {
-        wipe(&mut self.root["users"]);
+        for root in &mut self.files {
+            if let Some(users) = root.get_mut("users") {
+                wipe(users);
+            }
+        }
     }
 }
 

@@ -18,4 +18,4 @@ pub use state::{
     Component, Conf, ConfState, DiskState, EndpointState, Leaf, LeafState, LoadedState, NodeState, ProcessState,
     Verdict,
 };
-pub use target::{ControlPlaneTarget, Credential, NodeTarget};
+pub use target::{ControlPlaneTarget, Credential, NodeTarget, Serving};

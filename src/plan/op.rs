@@ -36,6 +36,14 @@ pub enum Op {
     },
     /// Gets a new `kubelet-client-current.pem` (signed here on a control-plane node, else through the CSR API).
     ReissueKubeletClient(CaId),
+    /// Gets a new `kubelet-server-current.pem` (signed here on a control-plane node, else through the CSR API) and puts the cross-signed
+    /// certificates behind it.
+    ReissueKubeletServing {
+        /// Signer.
+        issuer: CaId,
+        /// CAs whose cross-signed certificate of `issuer` follows the leaf.
+        vouched_by: Vec<CaId>,
+    },
     /// Restarts kubelet.service through systemd.
     RestartKubelet,
     /// Takes a static pod out, applies `during` while it is away, and puts it back with changed content.
@@ -60,6 +68,7 @@ impl Op {
             Self::ReissueLeaf { leaf, .. } => vec![format!("etc/kubernetes/pki/{}.crt", leaf.name())],
             Self::WriteConf { conf, .. } => vec![format!("etc/kubernetes/{}", conf.file_name())],
             Self::ReissueKubeletClient(_) => vec!["var/lib/kubelet/pki/kubelet-client-current.pem".into()],
+            Self::ReissueKubeletServing { .. } => vec!["var/lib/kubelet/pki/kubelet-server-current.pem".into()],
             Self::RestartKubelet => Vec::new(),
             Self::RestartStaticPod { component, during, .. } => {
                 let mut files: Vec<String> = during.iter().flat_map(Self::files).collect();
@@ -77,6 +86,12 @@ impl Op {
             Self::RestartStaticPod { component, .. } => Some(component.name()),
             _ => None,
         }
+    }
+
+    /// True for an operation that is not done by this node alone: it restarts something, or waits until somebody approves a request.
+    #[must_use]
+    pub const fn takes_time(&self) -> bool {
+        self.restarts().is_some() || matches!(self, Self::ReissueKubeletServing { .. })
     }
 }
 

@@ -170,13 +170,111 @@ fn kubelet_ops(state: &NodeState, target: &NodeTarget, ops: &mut Vec<Op>) {
         ops.push(Op::ReissueKubeletClient(target.kubelet.issuer.clone()));
         on_disk = false;
     }
-    if target.kubelet_loaded && !(on_disk && loaded(state.loaded.kubelet.as_ref(), &target.kubelet)) {
+    if let (Some(held), Some(wanted)) = (&state.disk.kubelet_serving, &target.kubelet_serving)
+        && held.issuer.as_ref() != Some(&wanted.issuer)
+    {
+        let (issuer, vouched_by) = (wanted.issuer.clone(), wanted.vouched_by.clone());
+        ops.push(Op::ReissueKubeletServing { issuer, vouched_by });
+        on_disk = false;
+    }
+    let in_memory = loaded(state.loaded.kubelet.as_ref(), &target.kubelet) && serving_loaded(state, target);
+    if target.kubelet_loaded && !(on_disk && in_memory) {
         ops.push(Op::RestartKubelet);
     }
+}
+
+/// Whether the running kubelet has the serving certificate in memory. A node without such a file has nothing to load.
+fn serving_loaded(state: &NodeState, target: &NodeTarget) -> bool {
+    let (Some(process), Some(_), Some(wanted)) =
+        (&state.loaded.kubelet, &state.disk.kubelet_serving, &target.kubelet_serving)
+    else {
+        return true;
+    };
+    process.serving.as_ref().is_some_and(|serving| serving.issuer.as_ref() == Some(&wanted.issuer))
 }
 
 /// Equal as sets: the order of a bundle matters to signers, not to verifiers.
 #[must_use]
 pub fn same_set(left: &[CaId], right: &[CaId]) -> bool {
     left.iter().all(|ca| right.contains(ca)) && right.iter().all(|ca| left.contains(ca))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulate::apply;
+    use super::super::state::LeafState;
+    use super::super::target::Serving;
+    use super::*;
+
+    fn ca(name: &str) -> CaId {
+        CaId::planned(name)
+    }
+
+    fn leaf(name: &str) -> LeafState {
+        LeafState { issuer: Some(ca(name)), vouched_by: Vec::new(), not_after: 7 }
+    }
+
+    /// A worker of the old CA whose kubelet has `serverTLSBootstrap`.
+    fn worker() -> NodeState {
+        let mut state = NodeState::default();
+        state.disk.ca_bundle = vec![ca("old"), ca("new")];
+        state.disk.kubelet_client = Some(ca("old"));
+        state.disk.kubelet_serving = Some(leaf("old"));
+        state.disk.confs.insert(Conf::Kubelet, ConfState { trust: vec![ca("old"), ca("new")], ..ConfState::default() });
+        apply(&mut state, &Op::RestartKubelet);
+        state
+    }
+
+    fn wanted() -> NodeTarget {
+        NodeTarget {
+            ca_bundle: vec![ca("old"), ca("new")],
+            kubelet: Credential { issuer: ca("new"), trust: vec![ca("new")] },
+            kubelet_serving: Some(Serving { issuer: ca("new"), vouched_by: vec![ca("old")] }),
+            kubelet_loaded: true,
+            control_plane: None,
+        }
+    }
+
+    fn reissue() -> Op {
+        Op::ReissueKubeletServing { issuer: ca("new"), vouched_by: vec![ca("old")] }
+    }
+
+    #[test]
+    fn both_certificates_of_a_kubelet_are_there_before_its_one_restart() {
+        let ops = node_ops(&worker(), &wanted());
+        let conf = Op::WriteConf { conf: Conf::Kubelet, issuer: None, trust: vec![ca("new")] };
+        assert_eq!(ops, [conf, Op::ReissueKubeletClient(ca("new")), reissue(), Op::RestartKubelet]);
+        let mut state = worker();
+        ops.iter().for_each(|op| apply(&mut state, op));
+        assert_eq!(node_ops(&state, &wanted()), []);
+    }
+
+    #[test]
+    fn a_kubelet_that_has_renewed_its_client_certificate_still_restarts_for_the_serving_one() {
+        let mut state = worker();
+        state.disk.confs.get_mut(&Conf::Kubelet).unwrap().trust = vec![ca("new")];
+        state.disk.kubelet_client = Some(ca("new"));
+        apply(&mut state, &Op::RestartKubelet);
+        assert_eq!(node_ops(&state, &wanted()), [reissue(), Op::RestartKubelet]);
+        // The agent is cut off between the two: what the kubelet has in memory says that the restart is still to come.
+        apply(&mut state, &reissue());
+        assert_eq!(node_ops(&state, &wanted()), [Op::RestartKubelet]);
+        state.loaded.kubelet.as_mut().unwrap().serving = None;
+        assert_eq!(node_ops(&state, &wanted()), [Op::RestartKubelet], "what is not known is not loaded");
+    }
+
+    #[test]
+    fn a_node_without_such_a_file_gets_none_and_a_chain_alone_is_not_worth_a_restart() {
+        let mut state = worker();
+        state.disk.kubelet_serving = None;
+        state.loaded.kubelet.as_mut().unwrap().serving = None;
+        assert!(!node_ops(&state, &wanted()).contains(&reissue()));
+        let mut renewed_by_itself = worker();
+        for op in node_ops(&worker(), &wanted()) {
+            apply(&mut renewed_by_itself, &op);
+        }
+        renewed_by_itself.disk.kubelet_serving = Some(leaf("new"));
+        apply(&mut renewed_by_itself, &Op::RestartKubelet);
+        assert_eq!(node_ops(&renewed_by_itself, &wanted()), []);
+    }
 }

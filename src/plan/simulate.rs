@@ -14,6 +14,11 @@ pub fn apply(state: &mut NodeState, op: &Op) {
         Op::ReissueLeaf { leaf, issuer, vouched_by } => reissue(state, *leaf, issuer, vouched_by),
         Op::WriteConf { conf, issuer, trust } => write_conf(state, *conf, issuer.as_ref(), trust),
         Op::ReissueKubeletClient(ca) => state.disk.kubelet_client = Some(ca.clone()),
+        Op::ReissueKubeletServing { issuer, vouched_by } => {
+            let not_after = state.disk.kubelet_serving.as_ref().map_or(0, |held| held.not_after);
+            let held = LeafState { issuer: Some(issuer.clone()), vouched_by: vouched_by.clone(), not_after };
+            state.disk.kubelet_serving = Some(held);
+        }
         Op::RestartKubelet => state.loaded.kubelet = Some(started_kubelet(state)),
         Op::RestartStaticPod { component, own_signer, during } => {
             for op in during {
@@ -45,7 +50,8 @@ fn started_kubelet(state: &NodeState) -> ProcessState {
     let trust = state.disk.confs.get(&Conf::Kubelet).map(|conf| conf.trust.clone()).unwrap_or_default();
     let conf =
         ConfState { issuer: state.disk.kubelet_client.clone(), trust, not_after: state.disk.kubelet_client_not_after };
-    ProcessState { instance: "planned".into(), conf: Some(conf), ..ProcessState::default() }
+    let serving = state.disk.kubelet_serving.clone();
+    ProcessState { instance: "planned".into(), conf: Some(conf), serving, ..ProcessState::default() }
 }
 
 fn restart(state: &mut NodeState, component: Component) {

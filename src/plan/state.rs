@@ -139,6 +139,9 @@ pub struct DiskState {
     pub kubelet_client: Option<CaId>,
     /// notAfter of that certificate, seconds since the Unix epoch.
     pub kubelet_client_not_after: i64,
+    /// `kubelet-server-current.pem`, which a kubelet with `serverTLSBootstrap` serves. `None` without the file, and when no CA known on
+    /// the node signed it: what another signer issued is not the cluster CA's to replace.
+    pub kubelet_serving: Option<LeafState>,
 }
 
 impl DiskState {
@@ -163,6 +166,9 @@ pub struct ProcessState {
     pub root_ca: Vec<CaId>,
     /// kube-controller-manager: started with its own signing file.
     pub own_signer: bool,
+    /// The kubelet: `kubelet-server-current.pem` as it was at the start, or as the kubelet itself renewed it since. `None` without that
+    /// file, and when it changed before anybody looked.
+    pub serving: Option<LeafState>,
 }
 
 /// What the node's processes have loaded, where they do not reload by themselves (facts file, section 2).

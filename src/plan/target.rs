@@ -15,6 +15,18 @@ pub struct Credential {
     pub trust: Vec<CaId>,
 }
 
+/// Who signs a serving certificate, and who vouches for that CA in the chain behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Serving {
+    /// The CA that signs it.
+    pub issuer: CaId,
+    /// CAs whose cross-signed certificate of `issuer` follows a new certificate. One that is from `issuer` already stays as it is: a chain
+    /// alone is not worth a restart.
+    #[serde(default)]
+    pub vouched_by: Vec<CaId>,
+}
+
 /// The wanted state of one node. It is a state, not a command: applying it twice changes nothing the second time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -23,7 +35,11 @@ pub struct NodeTarget {
     pub ca_bundle: Vec<CaId>,
     /// The kubelet's client certificate and what its kubeconfig trusts.
     pub kubelet: Credential,
-    /// True when the running kubelet must have loaded `kubelet`, false when the files are enough for now.
+    /// The kubelet's serving certificate, where it has one from a CA of the cluster (`serverTLSBootstrap`). Not told by `kubelet.issuer`:
+    /// the kubelet may renew one of the two by itself before it is time for the other, and nothing is ever asked to go back.
+    #[serde(default)]
+    pub kubelet_serving: Option<Serving>,
+    /// True when the running kubelet must have loaded `kubelet` and `kubelet_serving`, false when the files are enough for now.
     pub kubelet_loaded: bool,
     /// What only a control-plane node has.
     pub control_plane: Option<ControlPlaneTarget>,

@@ -1,8 +1,5 @@
 //! The condition `CARotation`: gkectl's reasons, and when each of them holds.
 
-use crate::pki::CaId;
-use crate::plan::same_set;
-
 use super::inventory::{Goal, Inventory, NodeView};
 use super::planner::{Next, next};
 use super::preflight::leave_out;
@@ -26,16 +23,6 @@ impl Reason {
     #[must_use]
     pub fn under_way(inventory: &Inventory, goal: &Goal) -> Self {
         if blocked(inventory, goal).is_empty() { Self::Progressed } else { Self::Blocked }
-    }
-
-    /// The reason while none is under way and `current` is the CA in force.
-    #[must_use]
-    pub fn at_rest(inventory: &Inventory, current: &CaId) -> Self {
-        let only = std::slice::from_ref(current);
-        let drifted = inventory.nodes.values().filter(|node| node.responding).any(|node| {
-            !same_set(&node.state.disk.ca_bundle, only) || node.state.disk.kubelet_client.as_ref() != Some(current)
-        });
-        if drifted { Self::Drifted } else { Self::Completed }
     }
 
     /// gkectl's word.

@@ -6,11 +6,14 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::pki::{CaId, Material, PkiError, Usage, verify};
-use crate::plan::{Component, Conf, EndpointState, Leaf, Op, Verdict, simulate};
+use crate::plan::{Component, EndpointState, Leaf, Op, simulate};
 
-use super::inventory::{Goal, Inventory, NodeView, verdict};
+use super::inventory::{Goal, Inventory, NodeView};
 use super::planner::Step;
 use super::simulate::apply_cluster_op;
+use collect::{Presentations, Trusts, collect};
+
+mod collect;
 
 /// Who shows a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +28,8 @@ pub enum Presenter {
     FrontProxyClient,
     /// The kubelet's client certificate.
     Kubelet,
+    /// The kubelet's serving certificate, where the cluster CA signed it (`serverTLSBootstrap`).
+    KubeletServer,
     /// kube-controller-manager's client certificate.
     ControllerManager,
     /// kube-scheduler's client certificate.
@@ -46,6 +51,9 @@ pub enum Verifier {
     KubeletConf,
     /// The kubelet, of client certificates (clientCAFile).
     KubeletServer,
+    /// kube-apiserver, of kubelets' serving certificates (`--kubelet-certificate-authority`, usually ca.crt). From 1.36 on it reloads
+    /// that file; before, it counts as a process that reads the CA once.
+    ApiServerOfKubelets,
     /// kube-controller-manager, of the API server.
     ControllerManager,
     /// kube-scheduler, of the API server.
@@ -67,7 +75,7 @@ pub enum Verifier {
 }
 
 /// Which presenter faces which verifiers, and how the certificate is used. The rows of etcd and the front proxy are there for their authorities.
-pub const EDGES: [(Presenter, &[Verifier], Usage); 10] = [
+pub const EDGES: [(Presenter, &[Verifier], Usage); 11] = [
     (
         Presenter::ApiServer,
         &[
@@ -83,6 +91,7 @@ pub const EDGES: [(Presenter, &[Verifier], Usage); 10] = [
     ),
     (Presenter::ApiServerKubeletClient, &[Verifier::KubeletServer], Usage::Client),
     (Presenter::Kubelet, &[Verifier::ApiServer], Usage::Client),
+    (Presenter::KubeletServer, &[Verifier::ApiServerOfKubelets, Verifier::LongRunning], Usage::Server),
     (Presenter::ControllerManager, &[Verifier::ApiServer], Usage::Client),
     (Presenter::Scheduler, &[Verifier::ApiServer], Usage::Client),
     (Presenter::Admin, &[Verifier::ApiServer], Usage::Client),
@@ -142,9 +151,6 @@ pub fn model(
     }
     Ok(BTreeMap::from([(old.clone(), first), (new.clone(), second)]))
 }
-
-type Presentations = BTreeMap<Presenter, BTreeMap<Presented, String>>;
-type Trusts = BTreeMap<Verifier, BTreeMap<BTreeSet<CaId>, String>>;
 
 impl<'a> Matrix<'a> {
     /// Takes the certificates of every CA that occurs, specimen leaves included.
@@ -272,142 +278,10 @@ fn settle(after: &mut NodeView, op: &Op, before: &NodeView) {
         after.apiserver.issuer.clone_from(&leaf.issuer);
         after.apiserver.vouched_by.clone_from(&leaf.vouched_by);
     }
-}
-
-fn collect(inventory: &Inventory, goal: &Goal, shown: &mut Presentations, trusted: &mut Trusts) {
-    for (name, node) in inventory.counted(goal) {
-        node_presents(name, node, shown);
-        node_trusts(name, node, trusted);
-    }
-    cluster_trusts(inventory, goal, trusted);
-}
-
-fn show(shown: &mut Presentations, presenter: Presenter, issuer: Option<&CaId>, vouched_by: &[CaId], who: String) {
-    if let Some(issuer) = issuer {
-        let presented = Presented { issuer: issuer.clone(), vouched_by: vouched_by.to_vec() };
-        shown.entry(presenter).or_default().entry(presented).or_insert(who);
-    }
-}
-
-fn node_presents(name: &str, node: &NodeView, shown: &mut Presentations) {
-    let disk = &node.state.disk;
-    let loaded = &node.state.loaded;
-    let kubelet = loaded.kubelet.as_ref().and_then(|p| p.conf.as_ref()).and_then(|c| c.issuer.as_ref());
-    show(
-        shown,
-        Presenter::Kubelet,
-        kubelet.or(disk.kubelet_client.as_ref()),
-        &[],
-        format!("the kubelet of node/{name}"),
-    );
-    if !node.state.control_plane {
-        return;
-    }
-    show(
-        shown,
-        Presenter::ApiServer,
-        node.apiserver.issuer.as_ref(),
-        &node.apiserver.vouched_by,
-        format!("kube-apiserver of node/{name}"),
-    );
-    let leaf = disk.leaves.get(&Leaf::ApiserverKubeletClient).and_then(|l| l.issuer.as_ref());
-    show(
-        shown,
-        Presenter::ApiServerKubeletClient,
-        leaf,
-        &[],
-        format!("kube-apiserver of node/{name}, towards kubelets,"),
-    );
-    for conf in [Conf::Admin, Conf::SuperAdmin] {
-        let issuer = disk.confs.get(&conf).and_then(|c| c.issuer.as_ref());
-        show(shown, Presenter::Admin, issuer, &[], format!("{} of node/{name}", conf.file_name()));
-    }
-    let processes = [
-        (Presenter::ControllerManager, Conf::ControllerManager, &loaded.controller_manager),
-        (Presenter::Scheduler, Conf::Scheduler, &loaded.scheduler),
-    ];
-    for (presenter, conf, process) in processes {
-        let issuer =
-            process.as_ref().and_then(|p| p.conf.as_ref()).or(disk.confs.get(&conf)).and_then(|c| c.issuer.as_ref());
-        show(shown, presenter, issuer, &[], format!("{} of node/{name}", conf.file_name().trim_end_matches(".conf")));
-    }
-}
-
-fn trust(trusted: &mut Trusts, verifier: Verifier, cas: impl IntoIterator<Item = CaId>, whom: String) {
-    let set: BTreeSet<CaId> = cas.into_iter().collect();
-    if !set.is_empty() {
-        trusted.entry(verifier).or_default().entry(set).or_insert(whom);
-    }
-}
-
-/// What an endpoint has loaded, as seen from its answers; what stands in its file (which it reloads) when nobody has asked yet.
-fn accepted(endpoint: &EndpointState, bundle: &[CaId]) -> Vec<CaId> {
-    if endpoint.clients.values().all(|verdict| *verdict == Verdict::Unreachable) {
-        return bundle.to_vec();
-    }
-    endpoint.clients.keys().filter(|ca| verdict(endpoint, ca) == Verdict::Accepted).cloned().collect()
-}
-
-fn node_trusts(name: &str, node: &NodeView, trusted: &mut Trusts) {
-    let disk = &node.state.disk;
-    let loaded = &node.state.loaded;
-    let conf_trust = |process: &Option<crate::plan::ProcessState>, conf: Conf| {
-        let in_memory = process.as_ref().and_then(|p| p.conf.as_ref());
-        in_memory.or(disk.confs.get(&conf)).map(|c| c.trust.clone()).unwrap_or_default()
-    };
-    trust(
-        trusted,
-        Verifier::KubeletConf,
-        conf_trust(&loaded.kubelet, Conf::Kubelet),
-        format!("the kubelet of node/{name}"),
-    );
-    trust(
-        trusted,
-        Verifier::KubeletServer,
-        accepted(&node.kubelet, &disk.ca_bundle),
-        format!("the kubelet of node/{name}"),
-    );
-    if !node.state.control_plane {
-        return;
-    }
-    trust(
-        trusted,
-        Verifier::ApiServer,
-        accepted(&node.apiserver, &disk.ca_bundle),
-        format!("kube-apiserver of node/{name}"),
-    );
-    let manager = conf_trust(&loaded.controller_manager, Conf::ControllerManager);
-    trust(trusted, Verifier::ControllerManager, manager, format!("kube-controller-manager of node/{name}"));
-    trust(
-        trusted,
-        Verifier::Scheduler,
-        conf_trust(&loaded.scheduler, Conf::Scheduler),
-        format!("kube-scheduler of node/{name}"),
-    );
-    for conf in [Conf::Admin, Conf::SuperAdmin] {
-        let cas = disk.confs.get(&conf).map(|c| c.trust.clone()).unwrap_or_default();
-        trust(trusted, Verifier::Admin, cas, format!("holders of {} of node/{name}", conf.file_name()));
-    }
-}
-
-fn cluster_trusts(inventory: &Inventory, goal: &Goal, trusted: &mut Trusts) {
-    let cluster = &inventory.cluster;
-    for (namespace, cas) in &cluster.root_ca {
-        trust(trusted, Verifier::Pods, cas.clone(), format!("pods in namespace {namespace}"));
-    }
-    if let Some(cas) = &cluster.cluster_info {
-        trust(trusted, Verifier::Joiner, cas.clone(), "nodes that join through cluster-info".into());
-    }
-    if let Some(caller) = &cluster.caller {
-        trust(trusted, Verifier::Admin, caller.trust.clone(), "you, with your kubeconfig,".into());
-    }
-    let oldest = if goal.rollback { goal.to.as_ref() } else { Some(&goal.from) };
-    for ca in oldest.into_iter().chain(&goal.legacy) {
-        trust(
-            trusted,
-            Verifier::LongRunning,
-            [ca.clone()],
-            format!("processes that read the CA {} before the rotation", ca.short()),
-        );
+    // The kubelet serves what it read when it started.
+    if let (Op::RestartKubelet, Some(kubelet)) = (op, &after.state.loaded.kubelet) {
+        let serving = kubelet.serving.clone();
+        after.kubelet.issuer = serving.as_ref().and_then(|serving| serving.issuer.clone());
+        after.kubelet.vouched_by = serving.map(|serving| serving.vouched_by).unwrap_or_default();
     }
 }

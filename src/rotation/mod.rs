@@ -8,6 +8,7 @@
 //!
 //! **Assumptions.** The inventory is true: what an agent reports was read from files, handshakes and processes.
 
+mod approval;
 mod condition;
 mod inventory;
 pub mod matrix;
@@ -19,6 +20,7 @@ pub mod simulate;
 mod status;
 mod targets;
 
+pub use approval::{Refusal, ServingRequest, may_approve, strange_names};
 pub use condition::{Reason, blocked};
 pub use inventory::{ClusterView, Goal, Inventory, NodeView, verdict};
 pub use phase::{Phase, UnknownPhase};
@@ -26,6 +28,6 @@ pub use planner::{Next, Step, maker, next};
 pub use preflight::{
     Blocker, ClusterHealth, KubeadmRecord, NodeHealth, Preflight, preflight, waiver_blockers, warnings,
 };
-pub use progress::{missing, phase_of};
+pub use progress::{behind, missing, phase_of};
 pub use status::{PlaneStatus, Sentence, describe};
 pub use targets::target;

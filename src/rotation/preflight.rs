@@ -52,6 +52,8 @@ pub struct NodeHealth {
     pub broken: Vec<(String, String)>,
     /// True when ca.key does not belong to the first certificate of ca.crt.
     pub key_mismatch: bool,
+    /// Names in the kubelet's serving certificate that are no address of its Node.
+    pub strange_names: Vec<String>,
 }
 
 /// kubeadm's ClusterConfiguration, as far as it matters here; a text is empty when it is not there or cannot be read.
@@ -308,12 +310,32 @@ fn certificates(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, fou
             );
         }
     }
+    serving(input, node, health, found);
     if let Some(stranger) =
         disk.ca_bundle.iter().find(|ca| **ca != input.goal.from && Some(*ca) != input.goal.to.as_ref())
     {
         found.add(
             format!("pki/ca.crt is already a bundle: it holds CA {}", stranger.short()),
             "finish or undo the rotation that somebody began, until ca.crt holds one CA on every node",
+        );
+    }
+}
+
+/// The kubelet's serving certificate, where the cluster CA signed it. Nobody approves its renewal by himself, so it does expire.
+fn serving(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, found: &mut Found<'_>) {
+    let Some(serving) = &node.state.disk.kubelet_serving else { return };
+    if serving.not_after <= input.now {
+        found.add(
+            "kubelet-server-current.pem has expired",
+            "approve the kubelet's request for a new one (`kubectl get csr`, `kubectl certificate approve NAME`), \
+             or remove the file if the kubelet's serverTLSBootstrap is off",
+        );
+    }
+    // A control-plane node signs its own; for a worker's request the driver must approve these names.
+    if let Some(name) = health.strange_names.first().filter(|_| !node.state.control_plane) {
+        found.add(
+            format!("kubelet-server-current.pem is for {name}, which is no address of the node"),
+            "approve the kubelet's request for a new one (`kubectl get csr`), or remove the file if the kubelet's serverTLSBootstrap is off",
         );
     }
 }

@@ -43,6 +43,30 @@ pub fn missing(phase: Phase, inventory: &Inventory, goal: &Goal) -> Vec<Missing>
     }
 }
 
+/// What a node lacks of being up to date with the CA in force, in words; empty for one that may count again after it was left out.
+#[must_use]
+pub fn behind(node: &NodeView, in_force: &CaId) -> Vec<String> {
+    let mut lacks = Vec::new();
+    let only = |cas: &[CaId]| same_set(cas, std::slice::from_ref(in_force));
+    let disk = &node.state.disk;
+    require(&mut lacks, node.responding, "its agent does not respond");
+    require(&mut lacks, node.ready, "the node is not Ready");
+    require(&mut lacks, only(&disk.ca_bundle), "ca.crt does not hold the CA in force alone");
+    let conf = disk.confs.get(&Conf::Kubelet);
+    require(&mut lacks, conf.is_none_or(|c| only(&c.trust)), "kubelet.conf does not hold the CA in force alone");
+    let client = disk.kubelet_client.as_ref() == Some(in_force);
+    require(&mut lacks, client, "the kubelet's certificate is not from the CA in force");
+    let loaded = node.state.loaded.kubelet.as_ref().and_then(|process| process.conf.as_ref());
+    let new = loaded.is_some_and(|conf| conf.issuer.as_ref() == Some(in_force));
+    require(&mut lacks, new, "the kubelet has not loaded a certificate of the CA in force");
+    if node.state.control_plane {
+        let serving = disk.leaves.get(&Leaf::Apiserver).and_then(|leaf| leaf.issuer.as_ref());
+        require(&mut lacks, serving == Some(in_force), "apiserver.crt is not from the CA in force");
+        require(&mut lacks, disk.ca_key.as_ref() == Some(in_force), "ca.key is not that of the CA in force");
+    }
+    lacks
+}
+
 struct Look<'a> {
     inventory: &'a Inventory,
     goal: &'a Goal,
@@ -205,8 +229,25 @@ impl Look<'_> {
             let loaded = node.state.loaded.kubelet.as_ref().and_then(|p| p.conf.as_ref());
             let new = loaded.is_some_and(|c| c.issuer.as_ref() == Some(self.to));
             require(lacks, new, "the kubelet has not loaded a certificate of the new CA");
+            self.kubelet_serves(node, lacks);
             require(lacks, node.ready, "the node is not Ready");
         })
+    }
+
+    /// A kubelet that had a serving certificate from the cluster has one from the new CA, and shows it.
+    ///
+    /// One that shows a certificate of an unknown CA serves another file (`serverTLSBootstrap` was turned off, and the old file is still
+    /// there). One that does not answer takes nothing back once the old CA is out of `ca.crt`: by then this was observed.
+    fn kubelet_serves(&self, node: &NodeView, lacks: &mut Vec<String>) {
+        let Some(serving) = &node.state.disk.kubelet_serving else { return };
+        let new = Some(self.to);
+        require(lacks, serving.issuer.as_ref() == new, "the kubelet's serving certificate is not from the new CA");
+        let (seen, dropped) = (&node.kubelet, !node.state.disk.ca_bundle.contains(self.from));
+        let shown = match &seen.issuer {
+            Some(issuer) => Some(issuer) == new,
+            None => !seen.serial.is_empty() || dropped,
+        };
+        require(lacks, shown, "the kubelet does not serve a certificate of the new CA");
     }
 
     fn cp_untrusted(&self) -> Vec<Missing> {

@@ -102,7 +102,8 @@ pub fn settle(world: &mut Inventory, goal: &Goal) {
     let mut client_ca = world.cluster.client_ca.clone();
     for node in world.nodes.values_mut() {
         settle_node(node, &cas);
-        if node.state.control_plane {
+        // A node that is off adds nothing.
+        if node.state.control_plane && node.responding {
             client_ca
                 .extend(node.state.disk.ca_bundle.iter().filter(|ca| !world.cluster.client_ca.contains(ca)).cloned());
         }
@@ -124,6 +125,10 @@ fn settle_node(node: &mut NodeView, cas: &[CaId]) {
     let state: &NodeState = &node.state;
     let trusted = state.disk.ca_bundle.clone();
     node.kubelet = accepting(cas, &trusted);
+    if let Some(serving) = state.loaded.kubelet.as_ref().and_then(|process| process.serving.as_ref()) {
+        node.kubelet.issuer.clone_from(&serving.issuer);
+        node.kubelet.vouched_by.clone_from(&serving.vouched_by);
+    }
     if state.control_plane {
         node.apiserver = accepting(cas, &trusted);
         if let Some(leaf) = state.disk.leaves.get(&Leaf::Apiserver) {

@@ -50,6 +50,8 @@ pub fn describe(inventory: &Inventory, goal: &Goal, versions: &BTreeMap<CaId, u3
     }
     for (_, node) in inventory.counted(goal) {
         data_plane.certs.extend(node.state.disk.kubelet_client.as_ref().map(number));
+        let serving = node.state.disk.kubelet_serving.as_ref().and_then(|held| held.issuer.as_ref());
+        data_plane.certs.extend(serving.map(number));
         let loaded = node.state.loaded.kubelet.as_ref().and_then(|p| p.conf.as_ref()).and_then(|c| c.issuer.as_ref());
         data_plane.signer.extend(loaded.or(node.state.disk.kubelet_client.as_ref()).map(number));
     }

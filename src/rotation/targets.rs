@@ -1,7 +1,7 @@
 //! What a phase asks of a node.
 
 use crate::pki::CaId;
-use crate::plan::{Conf, ControlPlaneTarget, Credential, Leaf, NodeTarget, same_set};
+use crate::plan::{Conf, ControlPlaneTarget, Credential, Leaf, NodeTarget, Serving, same_set};
 
 use super::inventory::{Goal, Inventory, NodeView};
 use super::phase::Phase;
@@ -17,6 +17,7 @@ pub fn target(phase: Phase, node: &NodeView, inventory: &Inventory, goal: &Goal)
     Some(NodeTarget {
         ca_bundle: ask.bundle(),
         kubelet: ask.kubelet(),
+        kubelet_serving: ask.kubelet_serving(goal),
         kubelet_loaded: phase >= Phase::DPReissued || node.state.disk.kubelet_client.as_ref() == Some(to),
         control_plane: node.state.control_plane.then(|| ask.control_plane(inventory, goal)),
     })
@@ -79,6 +80,23 @@ impl Ask<'_> {
             issuer: self.issuer(Phase::DPReissued, disk.kubelet_client.as_ref()),
             trust: self.trust(Phase::DPTrusted, Phase::DPReissued, &held, self.from),
         }
+    }
+
+    /// Issued together with the client certificate, so that one restart loads both.
+    ///
+    /// The cross-signed certificates go behind it: who verifies kubelets may have read the old CA once (kube-apiserver before 1.36 with
+    /// `--kubelet-certificate-authority`, metrics-server with an older client-go). After a rollback nobody can hold the abandoned CA only,
+    /// because everything trusted both.
+    fn kubelet_serving(&self, goal: &Goal) -> Option<Serving> {
+        let held = self.node.state.disk.kubelet_serving.as_ref()?;
+        let issuer = self.issuer(Phase::DPReissued, held.issuer.as_ref());
+        let from = (!goal.rollback).then_some(self.from);
+        let vouched_by = if issuer == *self.to {
+            from.into_iter().chain(&goal.legacy).cloned().collect()
+        } else {
+            held.vouched_by.clone()
+        };
+        Some(Serving { issuer, vouched_by })
     }
 
     fn control_plane(&self, inventory: &Inventory, goal: &Goal) -> ControlPlaneTarget {

@@ -149,7 +149,7 @@ fn is_loaded(row: &CertificateRow, state: &NodeState) -> bool {
         "/etc/kubernetes/controller-manager.conf" | "/etc/kubernetes/pki/ca.crt" => &loaded.controller_manager,
         "/etc/kubernetes/scheduler.conf" => &loaded.scheduler,
         "/etc/kubernetes/kubelet.conf" => &loaded.kubelet,
-        _ if row.kind == CertificateKind::KubeletClient => &loaded.kubelet,
+        _ if matches!(row.kind, CertificateKind::KubeletClient | CertificateKind::KubeletServing) => &loaded.kubelet,
         _ => return false,
     };
     let Some(process) = process else { return false };
@@ -159,7 +159,11 @@ fn is_loaded(row: &CertificateRow, state: &NodeState) -> bool {
         CertificateKind::Authority => trusts(&process.root_ca),
         CertificateKind::KubeconfigAuthority => process.conf.as_ref().is_some_and(|conf| trusts(&conf.trust)),
         CertificateKind::KubeconfigClient | CertificateKind::KubeletClient => process.conf.as_ref().is_some_and(client),
-        CertificateKind::Chain | CertificateKind::Leaf | CertificateKind::KubeletServing => false,
+        CertificateKind::KubeletServing => process
+            .serving
+            .as_ref()
+            .is_some_and(|held| held.issuer == row.issuer_id && held.not_after == row.not_after_seconds),
+        CertificateKind::Chain | CertificateKind::Leaf => false,
     }
 }
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use rstest::rstest;
 
 use super::fixture::{YEAR, kubernetes_ca, now, p256};
-use crate::pki::{Certificate, CertificateAuthority, KeyAlgorithm, Kubeconfig, PrivateKey};
+use crate::pki::{Certificate, CertificateAuthority, Choice, KeyAlgorithm, Kubeconfig, PrivateKey};
 
 struct Admin {
     ca: CertificateAuthority,
@@ -131,4 +131,86 @@ fn a_broken_certificate_inside_is_not_taken_for_none() {
     let ca = STANDARD.encode(admin.ca.certificate().to_pem());
     let conf = Kubeconfig::parse(&admin.conf().replace(&ca, "AAA!")).unwrap();
     assert_eq!(conf.ca_data().unwrap_err().to_string(), "kubeconfig: certificate-authority-data is not base64");
+}
+
+/// Two clusters, two users, three contexts: `day` and `night` share a user.
+const THREE: &str = "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority: ca/east.crt\n    server: https://east:6443\n  \
+                     name: east\n- cluster:\n    certificate-authority-data: QUJD\n    server: https://west:6443\n  name: west\n\
+                     contexts:\n- context:\n    cluster: east\n    user: alice\n  name: day\n- context:\n    cluster: west\n    \
+                     namespace: prod\n    user: alice\n  name: night\n- context:\n    cluster: west\n    user: bob\n  name: other\n\
+                     current-context: other\nkind: Config\nusers:\n- name: alice\n  user:\n    client-certificate: alice.crt\n    \
+                     client-key: alice.key\n- name: bob\n  user:\n    token: \"012\"\n";
+
+fn choice(context: Option<&str>, cluster: Option<&str>, user: Option<&str>) -> Choice {
+    let name = |name: Option<&str>| name.map(str::to_owned);
+    Choice { context: name(context), cluster: name(cluster), user: name(user) }
+}
+
+#[rstest]
+#[case(choice(None, None, None), ("other", "west", "bob"))]
+#[case(choice(Some("day"), None, None), ("day", "east", "alice"))]
+#[case(choice(Some("night"), Some("east"), None), ("night", "east", "alice"))]
+#[case(choice(None, None, Some("alice")), ("other", "west", "alice"))]
+#[case(choice(None, None, Some("nobody")), ("other", "west", ""))]
+fn the_entries_are_those_that_kubectl_would_take(#[case] choice: Choice, #[case] expected: (&str, &str, &str)) {
+    let conf = Kubeconfig::merged(&[THREE], &choice).unwrap();
+    assert_eq!((conf.context_name(), conf.cluster_name(), conf.user_name()), expected);
+}
+
+#[rstest]
+#[case(choice(Some("x"), None, None), "kubeconfig: no context is named `x`, but --context names it")]
+#[case(choice(None, Some("x"), None), "kubeconfig: no cluster is named `x`, but --cluster names it")]
+fn a_flag_that_names_nothing_is_named(#[case] choice: Choice, #[case] expected: &str) {
+    assert_eq!(Kubeconfig::merged(&[THREE], &choice).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn another_context_than_the_current_one_is_renewed_and_all_else_stays_as_it_is() {
+    let admin = Admin::new();
+    let mut conf = Kubeconfig::merged(&[THREE], &choice(Some("day"), None, None)).unwrap();
+    assert_eq!(
+        (conf.ca_file().as_deref(), conf.client_key_file().as_deref()),
+        (Some("ca/east.crt"), Some("alice.key"))
+    );
+    assert!(!conf.has_key_data());
+    conf.set_client(&admin.certificate, &admin.key);
+    conf.set_ca_data(&[admin.ca.certificate().clone()]);
+    let [ca, certificate] = [admin.ca.certificate(), &admin.certificate].map(|one| STANDARD.encode(one.to_pem()));
+    let key = STANDARD.encode(admin.key.to_pem().as_bytes());
+    let expected = THREE
+        .replace("certificate-authority: ca/east.crt", &format!("certificate-authority-data: {ca}"))
+        .replace("client-certificate: alice.crt", &format!("client-certificate-data: {certificate}"))
+        .replace("client-key: alice.key", &format!("client-key-data: {key}"));
+    let written = conf.to_yaml().unwrap();
+    assert_eq!(written.as_str(), expected, "the current context, bob and cluster west are what they were");
+    // The user is one, so the other context that names it has the new credential too.
+    let night = Kubeconfig::merged(&[written.as_str()], &choice(Some("night"), None, None)).unwrap();
+    assert_eq!(night.client_certificate(), Some(admin.certificate));
+    assert_eq!(night.server(), "https://west:6443");
+}
+
+#[test]
+fn of_a_list_the_first_file_that_has_an_entry_counts() {
+    let first = "users:\n- name: bob\n  user:\n    token: first\n";
+    let last = THREE.replace("current-context: other", "current-context: day").replace("\"012\"", "last");
+    let mut conf = Kubeconfig::merged(&[first, THREE, &last], &Choice::default()).unwrap();
+    assert_eq!((conf.context_name(), conf.user_file(), conf.cluster_file()), ("other", Some(0), 1));
+    let admin = Admin::new();
+    conf.set_client(&admin.certificate, &admin.key);
+    conf.set_ca_data(&[admin.ca.certificate().clone()]);
+    let written = |file| conf.yaml_of(file).unwrap().to_string();
+    assert!(written(0).contains("token: first") && written(0).contains("client-key-data: "), "{}", written(0));
+    let ca = STANDARD.encode(admin.ca.certificate().to_pem());
+    assert_eq!(written(1), THREE.replace("QUJD", &ca));
+    assert_eq!(written(2), last);
+    assert_eq!(conf.client_certificate(), Some(admin.certificate));
+}
+
+#[test]
+fn a_user_that_is_missing_is_anonymous_and_is_given_nothing() {
+    let mut conf = Kubeconfig::merged(&[THREE], &choice(None, None, Some("nobody"))).unwrap();
+    assert_eq!((conf.user_file(), conf.client_certificate(), conf.client_certificate_file()), (None, None, None));
+    let admin = Admin::new();
+    conf.set_client(&admin.certificate, &admin.key);
+    assert_eq!(conf.to_yaml().unwrap().as_str(), THREE);
 }

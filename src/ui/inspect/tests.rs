@@ -1,7 +1,7 @@
 //! Rows made by hand: the view needs no real certificate.
 
 use super::*;
-use crate::plan::{EndpointState, ProcessState};
+use crate::plan::{EndpointState, LeafState, ProcessState};
 
 const YEAR: i64 = 365 * 86_400;
 
@@ -70,6 +70,19 @@ fn wide_tells_node_generation_and_what_is_loaded_and_served() {
     let wide = report(rows).text(true);
     assert!(wide.starts_with("NODE   CERTIFICATE "), "{wide}");
     assert!(wide.contains("on disk, loaded") && wide.contains("CAVERSION"), "{wide}");
+}
+
+#[test]
+fn a_kubelets_serving_certificate_is_loaded_when_the_running_kubelet_has_read_it() {
+    let path = "/var/lib/kubelet/pki/kubelet-server-current.pem";
+    let row = certificate(path, CertificateKind::KubeletServing, 7200);
+    let own = certificate("/var/lib/kubelet/pki/kubelet.crt", CertificateKind::KubeletServing, 7201);
+    let leaf = LeafState { issuer: Some(CaId::planned("1")), vouched_by: Vec::new(), not_after: 7200 };
+    let mut state = NodeState::default();
+    state.loaded.kubelet = Some(ProcessState { serving: Some(leaf), ..ProcessState::default() });
+    let rows = rows_of(Some("w-1"), &[row, own], Some(&state), &BTreeMap::new());
+    let seen: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.state.contains(&Presence::Loaded))).collect();
+    assert_eq!(seen, [("kubelet-server", true), ("kubelet", false)]);
 }
 
 #[test]

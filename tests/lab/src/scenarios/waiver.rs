@@ -1,4 +1,4 @@
-//! A worker that is dead before the rotation begins.
+//! A worker that is dead before the rotation begins, and comes back when nothing accepts its certificate any more.
 
 use std::time::Duration;
 
@@ -9,8 +9,14 @@ use super::bench::Bench;
 use super::evidence::{Before, Files, completed};
 use super::rotation::LIMIT;
 use super::tally::Tally;
+use crate::cluster;
 use crate::node::Node;
 use crate::step::wait_until;
+
+/// From the power switch to Ready.
+const BACK: Duration = Duration::from_secs(120);
+/// From Ready to the report of the pod's agent.
+const REPORTED: Duration = Duration::from_secs(60);
 
 pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
     let worker = bench.last_worker()?;
@@ -32,14 +38,41 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
         }
         before.rotated(bench, &[&worker.name])
     })?;
+    tally.test("finalize is refused while the waived node is not up to date", || {
+        let files = Files::read(bench)?;
+        bench.certctl(&["rotate-ca", "finalize", "--yes"])?.expect(5)?.saying(&[&waived, "--accept-cut-off"])?;
+        files.must_equal(&Files::read(bench)?)
+    })?;
+    let since = cluster::now();
     bench.power_on(&worker)?;
-    tally.test("a waived node that is back is named by status", || {
-        let named = || -> Result<bool> {
-            let status = bench.status()?;
-            let row = row(&status, &worker)?;
-            Ok(row["waived"] == true || row["problem"].is_string() || status["reason"] == "CARotationDrifted")
+    tally.test("a waived node that comes back after the drop becomes Ready by itself", || {
+        let mut alone = bench.record.clone();
+        alone.nodes.retain(|node| node.name == worker.name);
+        cluster::wait_ready(&alone, &since, BACK)
+    })?;
+    tally.test("it holds the new CA only, and status does not list it any more", || {
+        let counts = || -> Result<bool> {
+            let row = row(&bench.status()?, &worker)?;
+            Ok(row["waived"] == false && row["kubelet"] == 2 && row["kubeletLoaded"] == 2 && row["problem"].is_null())
         };
-        wait_until("status names the node", Duration::from_secs(60), || named().unwrap_or(false))
+        wait_until("status counts the node again", REPORTED, || counts().unwrap_or(false))?;
+        completed(bench, 2)?;
+        before.rotated(bench, &[])
+    })?;
+    tally.test("neither its request nor an answer is left, and its pods run again", || {
+        let traces =
+            || bench.kubectl(["get", "nodepkis", "-o", "jsonpath={.items[*].status['kubeletRequest','vouched']}"]);
+        wait_until("the statuses are clean", REPORTED, || traces().is_ok_and(|traces| traces.trim().is_empty()))?;
+        cluster::wait_pods(&bench.record, "", BACK)
+    })?;
+    tally.test("the next rotation counts it: nothing is waived on", || {
+        bench.rotate(&[])?.finish(LIMIT)?.expect(0)?;
+        completed(bench, 3)?;
+        let row = row(&bench.status()?, &worker)?;
+        if row["waived"] != false || row["kubelet"] != 3 {
+            bail!("the node was left out: {row}");
+        }
+        Ok(())
     })
 }
 

@@ -1,0 +1,174 @@
+//! Who presents which certificate, and who trusts which CAs, as an inventory shows them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Presented, Presenter, Verifier};
+use crate::pki::CaId;
+use crate::plan::{Conf, EndpointState, Leaf, ProcessState, Verdict};
+use crate::rotation::{Goal, Inventory, NodeView, verdict};
+
+/// What is presented, each with one who presents it.
+pub(super) type Presentations = BTreeMap<Presenter, BTreeMap<Presented, String>>;
+/// Which CAs are trusted together, each set with one who trusts it.
+pub(super) type Trusts = BTreeMap<Verifier, BTreeMap<BTreeSet<CaId>, String>>;
+
+/// Adds who presents what and who trusts whom in `inventory`.
+pub(super) fn collect(inventory: &Inventory, goal: &Goal, shown: &mut Presentations, trusted: &mut Trusts) {
+    for (name, node) in inventory.counted(goal) {
+        node_presents(name, node, shown);
+        node_trusts(name, node, trusted);
+    }
+    cluster_trusts(inventory, goal, trusted);
+}
+
+fn show(shown: &mut Presentations, presenter: Presenter, issuer: Option<&CaId>, vouched_by: &[CaId], who: String) {
+    if let Some(issuer) = issuer {
+        let presented = Presented { issuer: issuer.clone(), vouched_by: vouched_by.to_vec() };
+        shown.entry(presenter).or_default().entry(presented).or_insert(who);
+    }
+}
+
+fn node_presents(name: &str, node: &NodeView, shown: &mut Presentations) {
+    let disk = &node.state.disk;
+    let loaded = &node.state.loaded;
+    let kubelet = loaded.kubelet.as_ref().and_then(|p| p.conf.as_ref()).and_then(|c| c.issuer.as_ref());
+    show(
+        shown,
+        Presenter::Kubelet,
+        kubelet.or(disk.kubelet_client.as_ref()),
+        &[],
+        format!("the kubelet of node/{name}"),
+    );
+    kubelet_serves(name, node, shown);
+    if !node.state.control_plane {
+        return;
+    }
+    show(
+        shown,
+        Presenter::ApiServer,
+        node.apiserver.issuer.as_ref(),
+        &node.apiserver.vouched_by,
+        format!("kube-apiserver of node/{name}"),
+    );
+    let leaf = disk.leaves.get(&Leaf::ApiserverKubeletClient).and_then(|l| l.issuer.as_ref());
+    show(
+        shown,
+        Presenter::ApiServerKubeletClient,
+        leaf,
+        &[],
+        format!("kube-apiserver of node/{name}, towards kubelets,"),
+    );
+    for conf in [Conf::Admin, Conf::SuperAdmin] {
+        let issuer = disk.confs.get(&conf).and_then(|c| c.issuer.as_ref());
+        show(shown, Presenter::Admin, issuer, &[], format!("{} of node/{name}", conf.file_name()));
+    }
+    let processes = [
+        (Presenter::ControllerManager, Conf::ControllerManager, &loaded.controller_manager),
+        (Presenter::Scheduler, Conf::Scheduler, &loaded.scheduler),
+    ];
+    for (presenter, conf, process) in processes {
+        let issuer =
+            process.as_ref().and_then(|p| p.conf.as_ref()).or(disk.confs.get(&conf)).and_then(|c| c.issuer.as_ref());
+        show(shown, presenter, issuer, &[], format!("{} of node/{name}", conf.file_name().trim_end_matches(".conf")));
+    }
+}
+
+/// A kubelet's serving certificate from a CA of the cluster: as seen in a handshake, else as loaded, else as it stands in the file. A kubelet
+/// that shows a certificate of an unknown CA does not serve that file.
+fn kubelet_serves(name: &str, node: &NodeView, shown: &mut Presentations) {
+    let Some(on_disk) = &node.state.disk.kubelet_serving else { return };
+    let who = format!("the kubelet of node/{name}, as a server,");
+    let seen = &node.kubelet;
+    if seen.issuer.is_some() {
+        show(shown, Presenter::KubeletServer, seen.issuer.as_ref(), &seen.vouched_by, who);
+    } else if seen.serial.is_empty() {
+        let loaded = node.state.loaded.kubelet.as_ref().and_then(|process| process.serving.as_ref());
+        let held = loaded.unwrap_or(on_disk);
+        show(shown, Presenter::KubeletServer, held.issuer.as_ref(), &held.vouched_by, who);
+    }
+}
+
+fn trust(trusted: &mut Trusts, verifier: Verifier, cas: impl IntoIterator<Item = CaId>, whom: String) {
+    let set: BTreeSet<CaId> = cas.into_iter().collect();
+    if !set.is_empty() {
+        trusted.entry(verifier).or_default().entry(set).or_insert(whom);
+    }
+}
+
+/// What an endpoint has loaded, as seen from its answers; what stands in its file (which it reloads) when nobody has asked yet.
+fn accepted(endpoint: &EndpointState, bundle: &[CaId]) -> Vec<CaId> {
+    if endpoint.clients.values().all(|verdict| *verdict == Verdict::Unreachable) {
+        return bundle.to_vec();
+    }
+    endpoint.clients.keys().filter(|ca| verdict(endpoint, ca) == Verdict::Accepted).cloned().collect()
+}
+
+fn node_trusts(name: &str, node: &NodeView, trusted: &mut Trusts) {
+    let disk = &node.state.disk;
+    let loaded = &node.state.loaded;
+    let conf_trust = |process: &Option<ProcessState>, conf: Conf| {
+        let in_memory = process.as_ref().and_then(|p| p.conf.as_ref());
+        in_memory.or(disk.confs.get(&conf)).map(|c| c.trust.clone()).unwrap_or_default()
+    };
+    trust(
+        trusted,
+        Verifier::KubeletConf,
+        conf_trust(&loaded.kubelet, Conf::Kubelet),
+        format!("the kubelet of node/{name}"),
+    );
+    trust(
+        trusted,
+        Verifier::KubeletServer,
+        accepted(&node.kubelet, &disk.ca_bundle),
+        format!("the kubelet of node/{name}"),
+    );
+    if !node.state.control_plane {
+        return;
+    }
+    trust(
+        trusted,
+        Verifier::ApiServer,
+        accepted(&node.apiserver, &disk.ca_bundle),
+        format!("kube-apiserver of node/{name}"),
+    );
+    trust(
+        trusted,
+        Verifier::ApiServerOfKubelets,
+        disk.ca_bundle.clone(),
+        format!("kube-apiserver of node/{name}, of kubelets,"),
+    );
+    let manager = conf_trust(&loaded.controller_manager, Conf::ControllerManager);
+    trust(trusted, Verifier::ControllerManager, manager, format!("kube-controller-manager of node/{name}"));
+    trust(
+        trusted,
+        Verifier::Scheduler,
+        conf_trust(&loaded.scheduler, Conf::Scheduler),
+        format!("kube-scheduler of node/{name}"),
+    );
+    for conf in [Conf::Admin, Conf::SuperAdmin] {
+        let cas = disk.confs.get(&conf).map(|c| c.trust.clone()).unwrap_or_default();
+        trust(trusted, Verifier::Admin, cas, format!("holders of {} of node/{name}", conf.file_name()));
+    }
+}
+
+fn cluster_trusts(inventory: &Inventory, goal: &Goal, trusted: &mut Trusts) {
+    let cluster = &inventory.cluster;
+    for (namespace, cas) in &cluster.root_ca {
+        trust(trusted, Verifier::Pods, cas.clone(), format!("pods in namespace {namespace}"));
+    }
+    if let Some(cas) = &cluster.cluster_info {
+        trust(trusted, Verifier::Joiner, cas.clone(), "nodes that join through cluster-info".into());
+    }
+    if let Some(caller) = &cluster.caller {
+        trust(trusted, Verifier::Admin, caller.trust.clone(), "you, with your kubeconfig,".into());
+    }
+    let oldest = if goal.rollback { goal.to.as_ref() } else { Some(&goal.from) };
+    for ca in oldest.into_iter().chain(&goal.legacy) {
+        trust(
+            trusted,
+            Verifier::LongRunning,
+            [ca.clone()],
+            format!("processes that read the CA {} before the rotation", ca.short()),
+        );
+    }
+}
