@@ -55,6 +55,9 @@ _certctl() {
             certctl__subcmd__config,view)
                 cmd="certctl__subcmd__config__subcmd__view"
                 ;;
+            certctl__subcmd__rotate__subcmd__ca,continue)
+                cmd="certctl__subcmd__rotate__subcmd__ca__subcmd__continue"
+                ;;
             certctl__subcmd__rotate__subcmd__ca,finalize)
                 cmd="certctl__subcmd__rotate__subcmd__ca__subcmd__finalize"
                 ;;
@@ -542,13 +545,17 @@ _certctl() {
             return 0
             ;;
         certctl__subcmd__install)
-            opts="-o -v -h --image --export --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help"
+            opts="-o -v -h --image --config --export --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --image)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -596,7 +603,7 @@ _certctl() {
             return 0
             ;;
         certctl__subcmd__rotate__subcmd__ca)
-            opts="-y -o -v -h --config --yes --waive --timeout --max-unavailable --dry-run --ca-version --no-etcd-snapshot --pause-before --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help rollback finalize"
+            opts="-y -o -v -h --config --yes --waive --timeout --max-unavailable --dry-run --ca-version --pause-before --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help continue rollback finalize"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -623,6 +630,76 @@ _certctl() {
                     return 0
                     ;;
                 --pause-before)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto plain json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        certctl__subcmd__rotate__subcmd__ca__subcmd__continue)
+            opts="-y -o -v -h --pause-before --config --yes --waive --timeout --max-unavailable --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --pause-before)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --waive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-unavailable)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

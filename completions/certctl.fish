@@ -73,35 +73,59 @@ json\t'One JSON object a line, on stdout'
 none\t'Nothing'"
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s h -l help -d 'Print help'
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l config -d 'Configuration file' -r -F
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l waive -d 'Leave this node out, by name: node/NAME (repeatable)' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l timeout -d 'Give up when nothing has moved for this long; 0 waits for ever' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l max-unavailable -d 'How many kubelets may restart at the same time, as a number or a percentage' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l ca-version -d 'The CAVersion wanted; it must be the next one' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l pause-before -d 'Stop before this phase; `drop` is the point of no return' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l context -d 'Name of the kubeconfig context to use' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l cluster -d 'Name of the kubeconfig cluster to use' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l user -d 'Name of the kubeconfig user to use' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l config -d 'Configuration file' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l waive -d 'Leave this node out, by name: node/NAME (repeatable)' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l timeout -d 'Give up when nothing has moved for this long; 0 waits for ever' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l max-unavailable -d 'How many kubelets may restart at the same time, as a number or a percentage' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l ca-version -d 'The CAVersion wanted; it must be the next one' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l pause-before -d 'Stop before this phase; `drop` is the point of no return' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
 yaml\t'One YAML document'"
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
 plain\t'Lines'
 json\t'One JSON object a line, on stdout'
 none\t'Nothing'"
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -s y -l yes -d 'Do not ask'
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l dry-run -d 'Print the plan and change nothing'
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -l no-etcd-snapshot -d 'Do not save a snapshot of etcd first'
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -s v -l verbose -d 'Log more to stderr; repeat for still more'
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -s h -l help -d 'Print help'
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -f -a "rollback" -d 'Return to the old CA, from any phase before the drop'
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from rollback finalize" -f -a "finalize" -d 'Destroy the old CA\'s key and take the cross-signed certificate out of the served chains'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -s y -l yes -d 'Do not ask'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l dry-run -d 'Print the plan and change nothing'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -f -a "continue" -d 'Go on with what is under way, past the pause before which it stands'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -f -a "rollback" -d 'Return to the old CA, from any phase before the drop'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -f -a "finalize" -d 'Destroy the old CA\'s key and take the cross-signed certificate out of the served chains'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l pause-before -d 'Stop before this later phase' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l config -d 'Configuration file' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l waive -d 'Leave this node out, by name: node/NAME (repeatable)' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l timeout -d 'Give up when nothing has moved for this long; 0 waits for ever' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l max-unavailable -d 'How many kubelets may restart at the same time, as a number or a percentage' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -s y -l yes -d 'Do not ask'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -s h -l help -d 'Print help'
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from rollback" -l config -d 'Configuration file' -r -F
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from rollback" -l waive -d 'Leave this node out, by name: node/NAME (repeatable)' -r
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from rollback" -l timeout -d 'Give up when nothing has moved for this long; 0 waits for ever' -r
@@ -168,7 +192,8 @@ none\t'Nothing'"
 complete -c certctl -n "__fish_certctl_using_subcommand status" -s w -l watch -d 'Print again at every change, until interrupted'
 complete -c certctl -n "__fish_certctl_using_subcommand status" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand status" -s h -l help -d 'Print help'
-complete -c certctl -n "__fish_certctl_using_subcommand install" -l image -d 'The agent\'s image' -r
+complete -c certctl -n "__fish_certctl_using_subcommand install" -l image -d 'The agent\'s image; default: the one in the configuration file, else this version\'s' -r
+complete -c certctl -n "__fish_certctl_using_subcommand install" -l config -d 'Configuration file' -r -F
 complete -c certctl -n "__fish_certctl_using_subcommand install" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
 complete -c certctl -n "__fish_certctl_using_subcommand install" -l context -d 'Name of the kubeconfig context to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand install" -l cluster -d 'Name of the kubeconfig cluster to use' -r

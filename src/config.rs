@@ -23,6 +23,8 @@ pub const API_VERSION: &str = "certctl.dev/v1alpha1";
 pub const KIND: &str = "Config";
 /// How long one gate may take unless the configuration says otherwise.
 const DEFAULT_TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
+/// Shortest certificate that the CSR API signs (`pkg/apis/certificates/validation`).
+const SHORTEST_LEAF: SignedDuration = SignedDuration::from_mins(10);
 
 /// A certificate authority that a rotation can replace (design section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -84,7 +86,7 @@ pub struct Config {
     /// Objects that may be left behind, as `node/NAME`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waive: Vec<Waiver>,
-    /// The agent's image; default: the one that `certctl install` chose.
+    /// The agent's image for `certctl install`; default: this version's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
 }
@@ -146,6 +148,9 @@ impl Config {
         if let Some(other) = self.authorities.iter().find(|authority| **authority != Authority::Cluster) {
             let name = other.name();
             return Err(format!("authorities: {name} cannot be rotated by this release; leave only `cluster`"));
+        }
+        if let Some(short) = self.leaf_validity.filter(|validity| validity.get() < SHORTEST_LEAF) {
+            return Err(format!("leafValidity: {short} is too short; 10m is the shortest that the CSR API signs"));
         }
         if self.authorities.is_empty() {
             return Err("authorities: the list is empty; write `cluster` or leave the field out".into());
@@ -217,6 +222,11 @@ mod tests {
         assert_eq!(
             parse("authorities: [cluster, etcd]\n"),
             Err("certctl.yaml: authorities: etcd cannot be rotated by this release; leave only `cluster`".into())
+        );
+        assert!(parse("leafValidity: 10m\n").is_ok());
+        assert_eq!(
+            parse("leafValidity: 5m\n"),
+            Err("certctl.yaml: leafValidity: 5m is too short; 10m is the shortest that the CSR API signs".into())
         );
         let error = Config::parse("f", "apiVersion: v1\nkind: Pod\n").map_err(|e| e.to_string());
         assert_eq!(

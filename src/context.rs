@@ -83,6 +83,13 @@ impl Context {
         }
     }
 
+    /// A command line that goes on from this one, as one would type it: on the same cluster, and with these flags where they have a value.
+    #[must_use]
+    pub fn follow_up(&self, verb: &str, flags: &[(&str, Option<String>)]) -> String {
+        let plugin = self.invocation.starts_with("kubectl ");
+        follow_up(if plugin { "kubectl certctl" } else { "certctl" }, verb, &self.global, flags)
+    }
+
     /// Asks before something that cannot simply be taken back; `yes` is the command's `--yes`.
     ///
     /// # Errors
@@ -194,6 +201,17 @@ fn invocation(mut argv: impl Iterator<Item = String>) -> String {
     std::iter::once(name.to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
+fn follow_up(name: &str, verb: &str, global: &GlobalArgs, flags: &[(&str, Option<String>)]) -> String {
+    let place = [
+        ("--kubeconfig", global.kubeconfig.as_ref().map(|path| path.display().to_string())),
+        ("--context", global.context.clone()),
+        ("--cluster", global.cluster.clone()),
+        ("--user", global.user.clone()),
+    ];
+    let given = flags.iter().chain(&place).filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
+    given.fold(format!("{name} {verb}"), |line, (flag, value)| format!("{line} {flag} {}", shell_word(value)))
+}
+
 fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -206,6 +224,14 @@ fn shell_word(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_to_go_on_with_names_the_same_cluster_and_configuration() {
+        let global = GlobalArgs { context: Some("prod eu".into()), ..GlobalArgs::default() };
+        let flags = [("--config", Some("certctl.yaml".into())), ("--waive", None)];
+        let line = follow_up("certctl", "rotate-ca continue", &global, &flags);
+        assert_eq!(line, "certctl rotate-ca continue --config certctl.yaml --context 'prod eu'");
+    }
 
     #[test]
     fn the_invocation_can_be_pasted_into_a_shell() {

@@ -11,7 +11,7 @@ use certctl::rotation::matrix::{Matrix, model};
 use certctl::rotation::simulate::{apply_op, settle, take, whole_plan};
 use certctl::rotation::{
     ClusterView, Goal, Inventory, Next, NodeView, Phase, Reason, Step, behind, blocked, describe, missing, next,
-    phase_of, target,
+    pause_left, phase_of, target,
 };
 
 fn ca(name: &str) -> CaId {
@@ -557,4 +557,21 @@ fn narrowing_what_joiners_and_pods_trust_is_refused_while_an_api_server_serves_t
     let steps = [Step::Node { node: "cp-1".into(), target: Box::new(wanted), ops: vec![restart] }];
     let violations = matrix.check(&world, &goal, &steps);
     assert!(violations.iter().any(|v| v.verifier.contains("pods in namespace")), "{violations:?}");
+}
+
+#[test]
+fn going_on_passes_the_pause_that_the_rotation_stands_before_and_no_later_one() {
+    for phase in [Phase::CPTrusted, Phase::CPReissued, Phase::DROP] {
+        let (mut world, mut goal) = cluster(1, 1);
+        goal.pause_before = Some(phase);
+        assert_eq!(pause_left(&world, &goal), Some(phase), "not begun");
+        run(&mut world, &mut goal, usize::MAX);
+        assert_eq!(next(&world, &goal), Next::Pause(phase));
+        // A run that begins has not asked for a CSR yet, and another admin's kubeconfig may be of the old CA.
+        world.cluster.csr_signer = None;
+        world.cluster.caller = Some(conf(&goal.from));
+        assert_eq!(pause_left(&world, &goal), None);
+        let later = Goal { pause_before: Some(phase.next()), ..goal.clone() };
+        assert_eq!(pause_left(&world, &later), Some(phase.next()));
+    }
 }

@@ -24,9 +24,9 @@ const FOLDERS: [&str; 5] = [
     "var/lib/kubelet/pki",
 ];
 
-/// Keeps the newest version of the node's own object in a channel: relist on 410 and on an error; a watch that is silent for too
-/// long is an error of the client's. The channel closes when the credential is refused and that is the end ([`Until::Settled`]); else it is
-/// followed for ever.
+/// Keeps the newest version of the node's own object in a channel: relist on 410 and on an error; a watch that is silent for too long is an
+/// error of the client's. The channel closes when the credential is refused and that is the end ([`Until::Settled`]); else it is followed
+/// for ever.
 pub(super) fn follow_object(cluster: Cluster, node: String, until: Until) -> watch::Receiver<Option<NodePKI>> {
     follow(cluster, node, until, Clone::clone)
 }
@@ -63,7 +63,7 @@ fn follow<T: PartialEq + Send + Sync + 'static>(
                     tracing::debug!(%error, node, "watch of a node's object");
                     tokio::time::sleep(RETRY).await;
                 }
-                // kube's watcher never ends.
+                // A watcher has no end of its own.
                 None => return,
             }
         }

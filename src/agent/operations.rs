@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use super::vouching::Asker;
 use crate::cluster::{Cluster, csr, release_leader};
-use crate::node::{BoxError, Callbacks, Layout};
+use crate::node::{Addresses, BoxError, Callbacks, Layout};
 use crate::plan::{Component, Conf};
 use crate::probe;
 
@@ -19,15 +19,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait for a kubelet certificate through the CSR API: a change of the signing leader included.
 const SIGNED: Duration = Duration::from_secs(60);
 
-/// The cluster's part of an operation, for one node.
-pub(super) fn callbacks(asker: Asker, layout: &Layout) -> Callbacks {
+/// The cluster's part of an operation, for one node; new certificates shall live for `lifetime` seconds.
+pub(super) fn callbacks(asker: Asker, layout: &Layout, lifetime: Option<i64>) -> Callbacks {
     let (cluster, node, layout) = (asker.cluster.clone(), asker.node.clone(), layout.clone());
-    let kubelet = layout.clone();
+    let (kubelet, started) = (layout.clone(), layout.clone());
     Callbacks {
         component_gone: Box::new(move |component| release(cluster.clone(), component, node.clone()).boxed()),
-        component_ready: Box::new(move |component| ready(component).boxed()),
-        sign_kubelet_client: Box::new(move |request| sign(layout.clone(), asker.clone(), request).boxed()),
-        sign_kubelet_serving: Box::new(move |request| sign_serving(kubelet.clone(), request).boxed()),
+        component_ready: Box::new(move |component| ready(started.clone(), component).boxed()),
+        sign_kubelet_client: Box::new(move |request| sign(layout.clone(), asker.clone(), request, lifetime).boxed()),
+        sign_kubelet_serving: Box::new(move |request| sign_serving(kubelet.clone(), request, lifetime).boxed()),
     }
 }
 
@@ -38,16 +38,17 @@ async fn release(cluster: Cluster, component: Component, node: String) {
     }
 }
 
-async fn ready(component: Component) -> Result<(), BoxError> {
+async fn ready(layout: Layout, component: Component) -> Result<(), BoxError> {
+    let addresses = Addresses::read(&layout);
     let (address, path) = match component {
-        Component::KubeControllerManager => ("127.0.0.1:10257", "/healthz"),
-        Component::KubeScheduler => ("127.0.0.1:10259", "/healthz"),
-        Component::KubeApiserver => ("127.0.0.1:6443", "/readyz"),
+        Component::KubeControllerManager => (addresses.controller_manager, "/healthz"),
+        Component::KubeScheduler => (addresses.scheduler, "/healthz"),
+        Component::KubeApiserver => (addresses.apiserver, "/readyz"),
         // etcd's health is asked in clear text by kubeadm's probes; nothing here restarts it yet.
         Component::Etcd => return Ok(()),
     };
     let healthy = async {
-        while !matches!(probe::status(address, "127.0.0.1", path, ANSWER).await, Ok(200)) {
+        while !matches!(probe::status(&address, probe::host(&address), path, ANSWER).await, Ok(200)) {
             tokio::time::sleep(PAUSE).await;
         }
     };
@@ -57,18 +58,18 @@ async fn ready(component: Component) -> Result<(), BoxError> {
 
 /// Asks with the kubelet's own certificate: kube-controller-manager then approves by itself. Where that certificate counts no more, a
 /// control-plane node may vouch for this one.
-async fn sign(layout: Layout, asker: Asker, request: String) -> Result<String, BoxError> {
+async fn sign(layout: Layout, asker: Asker, request: String, lifetime: Option<i64>) -> Result<String, BoxError> {
     let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
     let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
-    match csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, SIGNED).await {
+    match csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, lifetime, SIGNED).await {
         Err(error) if error.code() == Some(401) => asker.ask(request).await,
         signed => Ok(signed?),
     }
 }
 
 /// Asks with the kubelet's own certificate; the driver approves what it has brought about, kube-controller-manager approves none.
-async fn sign_serving(layout: Layout, request: String) -> Result<String, BoxError> {
+async fn sign_serving(layout: Layout, request: String, lifetime: Option<i64>) -> Result<String, BoxError> {
     let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
     let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
-    Ok(csr::sign(&kubelet, &request, csr::KUBELET_SERVING, false, SIGNED).await?)
+    Ok(csr::sign(&kubelet, &request, csr::KUBELET_SERVING, false, lifetime, SIGNED).await?)
 }

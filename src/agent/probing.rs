@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::api::{Probe, ProbeServer};
-use crate::node::Authorities;
-use crate::pki::{CaId, Certificate, KeyAlgorithm, PrivateKey};
-use crate::plan::{Conf, EndpointState, NodeState, Verdict};
-use crate::probe;
+use crate::api::{NodePkiSpec, Probe, ProbeServer};
+use crate::node::{Addresses, Authorities};
+use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, PrivateKey};
+use crate::plan::{Conf, EndpointState, NodeState, NodeTarget, Verdict};
+use crate::probe::{self, ProbeError};
 
 /// User of the throw-away client certificates; nothing is bound to it.
 const PROBE_USER: &str = "certctl:probe";
@@ -20,6 +21,8 @@ const PROBE_USER: &str = "certctl:probe";
 const PROBE_VALIDITY: SignedDuration = SignedDuration::from_hours(1);
 /// Longest wait for one answer.
 const LIMIT: Duration = Duration::from_secs(2);
+/// How many endpoints are asked at the same time: each takes a few connections, and the agent has 64 MiB.
+const AT_ONCE: usize = 16;
 
 /// Endpoints of this node itself, by the names that stand in the report.
 pub(super) const APISERVER: &str = "kube-apiserver";
@@ -31,6 +34,7 @@ pub(super) const SCHEDULER: &str = "kube-scheduler";
 pub(super) const KUBELET: &str = "kubelet";
 
 /// One address to ask, and whom it should accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Endpoint {
     name: String,
     address: String,
@@ -39,10 +43,22 @@ struct Endpoint {
     serves: Option<CaId>,
 }
 
-/// Throw-away client certificates, one for each CA whose key is on the node.
+/// Throw-away client certificates, one for each CA whose key is on the node, and the answers that are not asked for again.
 #[derive(Default)]
 pub(super) struct Prober {
     clients: BTreeMap<CaId, Client>,
+    /// What was asked for when the answers were given.
+    occasion: Occasion,
+    /// Answers that were as expected, by the endpoint's name, with what was asked.
+    settled: BTreeMap<String, (Endpoint, EndpointState)>,
+}
+
+/// What makes every answer an old one when it changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Occasion {
+    ping: Option<String>,
+    target: Option<NodeTarget>,
+    probes: Vec<Probe>,
 }
 
 struct Client {
@@ -58,11 +74,23 @@ pub(super) struct Answers {
 }
 
 impl Prober {
-    /// Asks every endpoint of the node and every one it was told to ask, all at the same time.
-    pub(super) async fn ask(&mut self, state: &NodeState, authorities: &Authorities, probes: &[Probe]) -> Answers {
+    /// Forgets every answer: something has changed on the node, and all is asked again.
+    pub(super) fn forget_answers(&mut self) {
+        self.settled.clear();
+    }
+
+    /// Asks the endpoints of the node and every one it was told to ask; as long as the same is wanted and nothing has changed on the node,
+    /// only those that have not yet answered as expected.
+    pub(super) async fn ask(&mut self, state: &NodeState, authorities: &Authorities, spec: &NodePkiSpec) -> Answers {
         self.renew(authorities);
-        let mut endpoints = own_endpoints(state);
-        endpoints.extend(probes.iter().map(|probe| Endpoint {
+        let NodePkiSpec { ping, target, probes, .. } = spec.clone();
+        let occasion = Occasion { ping, target, probes };
+        if self.occasion != occasion {
+            self.forget_answers();
+            self.occasion = occasion;
+        }
+        let mut endpoints = own_endpoints(state, &Addresses::read(authorities.layout()));
+        endpoints.extend(spec.probes.iter().map(|probe| Endpoint {
             name: format!("{}/{}", server_name(probe.server), probe.node),
             address: probe.address.clone(),
             path: path(probe.server),
@@ -70,18 +98,45 @@ impl Prober {
             serves: probe.serves.clone(),
         }));
         let cas: Vec<&Certificate> = authorities.certificates().collect();
-        let answers = join_all(endpoints.iter().map(|endpoint| self.one(endpoint, &cas))).await;
-        let settled = endpoints.iter().zip(&answers).all(|(endpoint, answer)| as_expected(endpoint, answer));
+        let (prober, cas) = (&*self, cas.as_slice());
+        let questions = endpoints.iter().map(|endpoint| async move {
+            match prober.remembered(endpoint) {
+                Some(answer) => answer.clone(),
+                None => prober.one(endpoint, cas).await,
+            }
+        });
+        let answers = at_most(AT_ONCE, questions).await;
+        let good = endpoints.iter().zip(&answers).filter(|(endpoint, answer)| as_expected(endpoint, answer));
+        let good: BTreeMap<_, _> =
+            good.map(|(asked, got)| (asked.name.clone(), (asked.clone(), got.clone()))).collect();
+        let settled = good.len() == endpoints.len();
+        self.settled = good;
         Answers { endpoints: endpoints.into_iter().map(|endpoint| endpoint.name).zip(answers).collect(), settled }
     }
 
+    /// The answer to this very question, as clients of the same CAs got it.
+    fn remembered(&self, endpoint: &Endpoint) -> Option<&EndpointState> {
+        let (asked, answer) = self.settled.get(&endpoint.name)?;
+        (asked == endpoint && answer.clients.keys().eq(self.clients.keys())).then_some(answer)
+    }
+
+    /// A client for each CA that is kept, and before the first rotation, when none is, for the one in force.
     fn renew(&mut self, authorities: &Authorities) {
         let now = Timestamp::now();
         let kept = authorities.kept();
-        self.clients.retain(|ca, client| kept.contains(ca) && client.until > now);
-        for ca in kept {
+        let stock = authorities.stock().unwrap_or_else(|error| {
+            tracing::debug!(%error, "no probe certificate of the CA in force");
+            None
+        });
+        let stock = stock.filter(|stock| !kept.contains(&stock.certificate().ca_id()));
+        let in_force = stock.as_ref().map(|stock| stock.certificate().ca_id());
+        self.clients.retain(|ca, client| (kept.contains(ca) || in_force.as_ref() == Some(ca)) && client.until > now);
+        for ca in kept.into_iter().chain(in_force) {
             let Entry::Vacant(slot) = self.clients.entry(ca) else { continue };
-            match issue(slot.key(), authorities, now) {
+            let authority = stock.clone().filter(|stock| stock.certificate().ca_id() == *slot.key());
+            let authority = authority.map_or_else(|| authorities.authority(slot.key()), Ok);
+            let issued = authority.map_err(|error| error.to_string()).and_then(|authority| issue(&authority, now));
+            match issued {
                 Ok(client) => drop(slot.insert(client)),
                 Err(problem) => tracing::warn!(ca = slot.key().short(), %problem, "no probe certificate"),
             }
@@ -90,14 +145,21 @@ impl Prober {
 
     async fn one(&self, endpoint: &Endpoint, cas: &[&Certificate]) -> EndpointState {
         let mut state = EndpointState::default();
-        match probe::handshake(&endpoint.address, host(&endpoint.address), LIMIT).await {
+        match probe::handshake(&endpoint.address, probe::host(&endpoint.address), LIMIT).await {
             Ok(served) => read_chain(&served.certificates, cas, &mut state),
-            Err(error) => tracing::debug!(endpoint = endpoint.name, %error, "handshake"),
+            Err(error) => {
+                tracing::debug!(endpoint = endpoint.name, %error, "handshake");
+                if matches!(error, ProbeError::Timeout { .. } | ProbeError::Unreachable { .. }) {
+                    // Nobody else would get an answer either: a node that is down costs one wait and not three.
+                    state.clients = self.clients.keys().map(|ca| (ca.clone(), Verdict::Unreachable)).collect();
+                    return state;
+                }
+            }
         }
         let verdicts = self.clients.iter().map(|(ca, client)| async move {
             let verdict = probe::client_verdict(
                 &endpoint.address,
-                host(&endpoint.address),
+                probe::host(&endpoint.address),
                 client.chain.clone(),
                 client.key.clone_key(),
                 endpoint.path,
@@ -110,8 +172,12 @@ impl Prober {
     }
 }
 
-fn issue(ca: &CaId, authorities: &Authorities, now: Timestamp) -> Result<Client, String> {
-    let authority = authorities.authority(ca).map_err(|error| error.to_string())?;
+/// Every answer in the order of the questions, no more than so many under way at the same time.
+async fn at_most<T>(limit: usize, questions: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    futures::stream::iter(questions).buffered(limit).collect().await
+}
+
+fn issue(authority: &CertificateAuthority, now: Timestamp) -> Result<Client, String> {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).map_err(|error| error.to_string())?;
     let leaf = authority
         .issue_client(PROBE_USER, &[], key.spki_der(), PROBE_VALIDITY, now)
@@ -140,11 +206,11 @@ fn as_expected(endpoint: &Endpoint, answer: &EndpointState) -> bool {
             .all(|(ca, verdict)| *verdict == if accepts.contains(ca) { Verdict::Accepted } else { Verdict::Refused })
 }
 
-fn own_endpoints(state: &NodeState) -> Vec<Endpoint> {
+fn own_endpoints(state: &NodeState, addresses: &Addresses) -> Vec<Endpoint> {
     let disk = &state.disk;
-    let endpoint = |name: &str, port: u16, path| Endpoint {
+    let endpoint = |name: &str, address: &str, path| Endpoint {
         name: name.into(),
-        address: format!("127.0.0.1:{port}"),
+        address: address.into(),
         path,
         accepts: Some(disk.ca_bundle.clone()),
         serves: None,
@@ -152,13 +218,13 @@ fn own_endpoints(state: &NodeState) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
     if state.control_plane {
         let serves = disk.leaves.get(&crate::plan::Leaf::Apiserver).and_then(|leaf| leaf.issuer.clone());
-        endpoints.push(Endpoint { serves, ..endpoint(APISERVER, 6443, "/version") });
-        endpoints.push(endpoint(CONTROLLER_MANAGER, 10257, "/metrics"));
-        endpoints.push(endpoint(SCHEDULER, 10259, "/metrics"));
+        endpoints.push(Endpoint { serves, ..endpoint(APISERVER, &addresses.apiserver, "/version") });
+        endpoints.push(endpoint(CONTROLLER_MANAGER, &addresses.controller_manager, "/metrics"));
+        endpoints.push(endpoint(SCHEDULER, &addresses.scheduler, "/metrics"));
     }
     if disk.confs.contains_key(&Conf::Kubelet) {
         let serves = disk.kubelet_serving.as_ref().and_then(|leaf| leaf.issuer.clone());
-        endpoints.push(Endpoint { serves, ..endpoint(KUBELET, 10250, path(ProbeServer::Kubelet)) });
+        endpoints.push(Endpoint { serves, ..endpoint(KUBELET, &addresses.kubelet, path(ProbeServer::Kubelet)) });
     }
     endpoints
 }
@@ -178,32 +244,5 @@ pub(super) const fn server_name(server: ProbeServer) -> &'static str {
     }
 }
 
-fn host(address: &str) -> &str {
-    address.rsplit_once(':').map_or(address, |(host, _)| host.trim_matches(['[', ']']))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_endpoint_is_asked_again_until_it_serves_what_its_file_holds_unless_it_serves_another_file() {
-        let (old, new) = (CaId::planned("old"), CaId::planned("new"));
-        let endpoint = Endpoint {
-            name: KUBELET.into(),
-            address: "127.0.0.1:10250".into(),
-            path: "/pods",
-            accepts: None,
-            serves: Some(new.clone()),
-        };
-        let answer = |issuer: Option<&CaId>, serial: &str| EndpointState {
-            issuer: issuer.cloned(),
-            serial: serial.into(),
-            ..EndpointState::default()
-        };
-        assert!(as_expected(&endpoint, &answer(Some(&new), "1")));
-        assert!(!as_expected(&endpoint, &answer(Some(&old), "1")), "not reloaded or restarted yet");
-        assert!(!as_expected(&endpoint, &answer(None, "")), "no answer");
-        assert!(as_expected(&endpoint, &answer(None, "1")), "a self-signed kubelet.crt stays what it is");
-    }
-}
+mod tests;

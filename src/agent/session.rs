@@ -150,6 +150,7 @@ impl Session {
                 },
                 event = folders.next() => {
                     if event.is_none() { return Err(Error::failed("the watch of the node's folders ended")) }
+                    self.prober.forget_answers();
                     tokio::time::sleep(GATHER).await;
                 }
                 () = self.vouching.changed() => {}
@@ -200,7 +201,7 @@ impl Session {
         let layout = self.node.layout().clone();
         let mut in_force = None;
         if layout.is_control_plane() && !spec.authorities.is_empty() {
-            match authorities.import_stock(&layout) {
+            match authorities.import_stock() {
                 Ok(stock) => in_force = stock,
                 Err(error) => problems.push(in_full(&error)),
             }
@@ -260,6 +261,7 @@ impl Session {
                 self.report(status).await;
             }
             self.written_past |= ops.iter().any(|op| matches!(op, Op::ReissueKubeletClient(_)));
+            self.prober.forget_answers();
             let work = ops.iter().map(|op| self.apply(op, spec, authorities));
             futures::future::join_all(work).await.into_iter().collect::<Result<Vec<()>, String>>()?;
             last = ops;
@@ -274,7 +276,7 @@ impl Session {
             vouchers: spec.vouchers.clone(),
             status: self.reported.clone(),
         };
-        let callbacks = callbacks(asker, self.node.layout());
+        let callbacks = callbacks(asker, self.node.layout(), spec.leaf_validity_seconds);
         let rotation = spec.rotation.as_deref().unwrap_or(UNNAMED);
         let context = ApplyContext {
             node: &self.node,
@@ -327,15 +329,19 @@ impl Session {
             kubelet_request: None,
             vouched: self.vouching.answers(),
             left: self.host.left(),
+            signer_problem: self.node.signer_problem(),
         };
         // The files first, so that nobody waits for endpoints that have nothing to do with them. What the endpoints said last is older
         // than the files, never newer, so it can only make a gate wait.
         if let Some(last) = &self.reported {
-            status.state.endpoints.clone_from(&last.state.endpoints);
-            status.etcd_healthy = last.etcd_healthy;
-            self.report(status.clone()).await;
+            let mut files = status.clone();
+            files.state.endpoints.clone_from(&last.state.endpoints);
+            files.etcd_healthy = last.etcd_healthy;
+            // A ping is answered by a whole look: whoever asks wants to know what the endpoints say now.
+            files.clock.clone_from(&last.clock);
+            self.report(files).await;
         }
-        let answers = self.prober.ask(&status.state, authorities, &spec.probes).await;
+        let answers = self.prober.ask(&status.state, authorities, spec).await;
         status.state.endpoints = answers.endpoints;
         status.etcd_healthy = self.etcd_healthy(status.state.control_plane).await;
         (status, answers.settled)

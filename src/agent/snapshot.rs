@@ -3,12 +3,9 @@
 use crate::api::Snapshot;
 use crate::node::{ETCD, Etcd, Layout, in_full};
 
-/// File name in the folder of the rotation's back-ups.
-const FILE: &str = "etcd-snapshot.db";
-
 /// Saves one and answers the request, also when it fails: whoever asked decides what then.
 pub(super) async fn save(request: &str, rotation: &str, layout: &Layout) -> Snapshot {
-    let path = layout.backup(rotation).join(FILE);
+    let path = layout.etcd_snapshot(rotation);
     let answer = Snapshot { request: request.to_owned(), path: layout.on_node(&path), ..Snapshot::default() };
     let saved = async { Etcd::connect(layout, ETCD).await?.save(&path).await };
     match saved.await {

@@ -173,6 +173,8 @@ pub struct NodePkiStatus {
     pub vouched: Vec<Vouched>,
     /// Nothing of the agent is left on the host (`spec.leave`).
     pub left: bool,
+    /// Why kube-controller-manager's manifest cannot be edited, when it cannot.
+    pub signer_problem: Option<String>,
 }
 
 /// An answer to a ping.

@@ -58,6 +58,24 @@ impl Access {
     pub fn choice(&self) -> Choice {
         Choice { context: self.context.clone(), cluster: self.cluster.clone(), user: self.user.clone() }
     }
+
+    /// Name of the kubeconfig's cluster that is meant; `None` where no kubeconfig says so, as in a pod.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoCluster`] when the kubeconfig of `--kubeconfig` cannot be read.
+    pub fn cluster_name(&self) -> Result<Option<String>, ClusterError> {
+        if self.cluster.is_some() {
+            return Ok(self.cluster.clone());
+        }
+        let kubeconfig = match &self.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path)
+                .map_err(|error| no_cluster(format!("--kubeconfig {}: {error}", path.display())))?,
+            None => Kubeconfig::read().unwrap_or_default(),
+        };
+        let chosen = self.context.as_ref().or(kubeconfig.current_context.as_ref());
+        let context = kubeconfig.contexts.iter().find(|named| Some(&named.name) == chosen);
+        Ok(context.and_then(|named| named.context.as_ref()).map(|context| context.cluster.clone()))
+    }
 }
 
 /// A connection to one cluster.
@@ -166,4 +184,25 @@ fn read_all(paths: &[PathBuf]) -> Result<Kubeconfig, KubeconfigError> {
 
 fn no_cluster(tried: String) -> ClusterError {
     ClusterError::NoCluster { tried }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = "apiVersion: v1\nkind: Config\ncurrent-context: a\nclusters: []\nusers: []\ncontexts:\n\
+        - {name: a, context: {cluster: prod, user: x}}\n- {name: b, context: {cluster: dev, user: x}}\n";
+
+    #[test]
+    fn the_clusters_name_is_that_of_the_context_or_the_flag() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        std::fs::write(&path, TWO).unwrap();
+        let access = Access { kubeconfig: Some(path), ..Access::default() };
+        let name = |access: &Access| access.cluster_name().unwrap();
+        assert_eq!(name(&access).as_deref(), Some("prod"));
+        assert_eq!(name(&Access { context: Some("b".into()), ..access.clone() }).as_deref(), Some("dev"));
+        assert_eq!(name(&Access { context: Some("c".into()), ..access.clone() }), None);
+        assert_eq!(name(&Access { cluster: Some("flag".into()), ..access }).as_deref(), Some("flag"));
+    }
 }

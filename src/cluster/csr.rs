@@ -21,7 +21,11 @@ pub const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 /// `kubernetes.io/kubelet-serving`: approved by whoever knows the node's names.
 pub const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 
-/// Has a PEM request signed and returns the PEM certificate. With `approve`, approves it as the caller.
+/// Shortest lifetime that the API server lets one ask for, seconds (`pkg/apis/certificates/validation`).
+const SHORTEST: i64 = 600;
+
+/// Has a PEM request signed and returns the PEM certificate. With `approve`, approves it as the caller. `lifetime` is asked for in
+/// seconds; kube-controller-manager caps it (`--cluster-signing-duration`).
 ///
 /// # Errors
 /// A failed call, a denial, or no certificate within `timeout`.
@@ -30,6 +34,7 @@ pub async fn sign(
     request: &str,
     signer: &str,
     approve: bool,
+    lifetime: Option<i64>,
     timeout: Duration,
 ) -> Result<String, ClusterError> {
     let api: Api<CertificateSigningRequest> = Api::all(cluster.client.clone());
@@ -39,6 +44,7 @@ pub async fn sign(
             request: ByteString(request.as_bytes().to_vec()),
             signer_name: signer.to_owned(),
             usages: Some(usages(signer)),
+            expiration_seconds: lifetime.map(|seconds| i32::try_from(seconds.max(SHORTEST)).unwrap_or(i32::MAX)),
             ..CertificateSigningRequestSpec::default()
         },
         status: None,
@@ -129,4 +135,35 @@ fn verdict(csr: &CertificateSigningRequest) -> Option<Result<String, String>> {
         .flatten()
         .find(|condition| condition.type_ == "Denied" || condition.type_ == "Failed")?;
     Some(Err(format!("{}: {}", refused.type_, refused.message.clone().unwrap_or_default())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+
+    use super::super::played::{Answer, cluster};
+    use super::*;
+
+    /// `spec.expirationSeconds` of the request that is made for a lifetime.
+    async fn asked_for(lifetime: Option<i64>) -> Value {
+        let asked = Arc::new(Mutex::new(Value::Null));
+        let seen = Arc::clone(&asked);
+        let connection = cluster(move |call| {
+            seen.lock().unwrap().clone_from(&call.body["spec"]["expirationSeconds"]);
+            Answer::Failure(403, "Forbidden")
+        });
+        sign(&connection, "request", CLIENT, false, lifetime, Duration::from_secs(1)).await.unwrap_err();
+        let asked = asked.lock().unwrap();
+        asked.clone()
+    }
+
+    #[tokio::test]
+    async fn the_lifetime_is_asked_for_as_long_as_the_api_server_takes_it() {
+        assert_eq!(asked_for(Some(90 * 24 * 3600)).await, 7_776_000);
+        assert_eq!(asked_for(Some(60)).await, 600);
+        assert_eq!(asked_for(Some(i64::MAX)).await, i32::MAX);
+        assert_eq!(asked_for(None).await, Value::Null);
+    }
 }

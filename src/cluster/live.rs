@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
@@ -41,7 +42,7 @@ pub struct Live {
     pub serving_requests: Option<Store<CertificateSigningRequest>>,
     /// Fires after every event.
     pub changed: Arc<Notify>,
-    watches: JoinSet<()>,
+    picture: Picture,
 }
 
 impl Live {
@@ -51,26 +52,20 @@ impl Live {
     /// A list failed (for example: the CRDs are not installed).
     pub async fn start(cluster: &Cluster) -> Result<Self, ClusterError> {
         let client = &cluster.client;
-        let changed = Arc::new(Notify::new());
-        let mut watches = JoinSet::new();
+        let mut picture = Picture::default();
         let any = watcher::Config::default;
         let named = |name: &str| any().fields(&format!("metadata.name={name}"));
         let live = Self {
-            node_pkis: follow(Api::all(client.clone()), any(), &changed, &mut watches),
-            cluster_pkis: follow(Api::all(client.clone()), any(), &changed, &mut watches),
-            nodes: follow(Api::all(client.clone()), any(), &changed, &mut watches),
-            root_cas: follow(Api::all(client.clone()), named("kube-root-ca.crt"), &changed, &mut watches),
-            kube_system: follow(namespaced(cluster, "kube-system"), any(), &changed, &mut watches),
-            kube_public: follow(namespaced(cluster, "kube-public"), any(), &changed, &mut watches),
-            leases: follow(
-                namespaced(cluster, "kube-system"),
-                named("kube-controller-manager"),
-                &changed,
-                &mut watches,
-            ),
+            node_pkis: picture.follow(Api::all(client.clone()), any()),
+            cluster_pkis: picture.follow(Api::all(client.clone()), any()),
+            nodes: picture.follow(Api::all(client.clone()), any()),
+            root_cas: picture.follow(Api::all(client.clone()), named("kube-root-ca.crt")),
+            kube_system: picture.follow(namespaced(cluster, "kube-system"), any()),
+            kube_public: picture.follow(namespaced(cluster, "kube-public"), any()),
+            leases: picture.follow(namespaced(cluster, "kube-system"), named("kube-controller-manager")),
             serving_requests: None,
-            changed,
-            watches,
+            changed: Arc::clone(&picture.changed),
+            picture,
         };
         live.ready(cluster).await?;
         Ok(live)
@@ -85,7 +80,7 @@ impl Live {
         let mut live = Self::start(cluster).await?;
         let only = watcher::Config::default().fields(&format!("spec.signerName={}", csr::KUBELET_SERVING));
         let api = Api::all(cluster.client.clone());
-        live.serving_requests = Some(follow(api, only, &live.changed, &mut live.watches));
+        live.serving_requests = Some(live.picture.follow(api, only));
         Ok(live)
     }
 
@@ -102,6 +97,12 @@ impl Live {
         self.kube_system.wait_until_ready().await.map_err(gone)?;
         self.kube_public.wait_until_ready().await.map_err(gone)?;
         self.leases.wait_until_ready().await.map_err(gone)
+    }
+
+    /// True once a watch was answered with 401: the credential counts no more, and nothing new will be seen with it.
+    #[must_use]
+    pub fn unauthorized(&self) -> bool {
+        self.picture.unauthorized.load(Ordering::SeqCst)
     }
 
     /// The ClusterPKI object, if there is one.
@@ -122,23 +123,76 @@ where
     Api::namespaced(cluster.client.clone(), namespace)
 }
 
-/// One watch into one store, with relist on 410 and back-off, as kube's watcher does.
-fn follow<K>(api: Api<K>, config: watcher::Config, changed: &Arc<Notify>, watches: &mut JoinSet<()>) -> Store<K>
-where
-    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
-{
-    let (store, writer) = reflector::store();
-    let changed = Arc::clone(changed);
-    watches.spawn(async move {
-        let mut events = std::pin::pin!(reflector::reflector(writer, watcher(api, config).default_backoff()));
-        while let Some(event) = events.next().await {
-            if let Err(error) = event {
-                tracing::debug!(%error, "watch");
+/// What the watches of one picture share.
+#[derive(Default)]
+struct Picture {
+    changed: Arc<Notify>,
+    unauthorized: Arc<AtomicBool>,
+    watches: JoinSet<()>,
+}
+
+impl Picture {
+    /// One watch into one store, with relist on 410 and back-off, as kube's watcher does.
+    fn follow<K>(&mut self, api: Api<K>, config: watcher::Config) -> Store<K>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
+    {
+        let (store, writer) = reflector::store();
+        let (changed, unauthorized) = (Arc::clone(&self.changed), Arc::clone(&self.unauthorized));
+        self.watches.spawn(async move {
+            let mut events = std::pin::pin!(reflector::reflector(writer, watcher(api, config).default_backoff()));
+            while let Some(event) = events.next().await {
+                if let Err(error) = event {
+                    tracing::debug!(%error, "watch");
+                    unauthorized.fetch_or(is_unauthorized(&error), Ordering::SeqCst);
+                }
+                changed.notify_waiters();
+                changed.notify_one();
             }
-            changed.notify_waiters();
-            changed.notify_one();
+        });
+        store
+    }
+}
+
+fn is_unauthorized(error: &watcher::Error) -> bool {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchFailed(kube::Error::Api(status)) => status.code == 401,
+        WatchError(status) => status.code == 401,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use serde_json::json;
+
+    use super::super::played::{Answer, cluster};
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_refused_later_on_is_noticed() {
+        let dropped = Arc::new(AtomicBool::new(false));
+        let refuses = Arc::clone(&dropped);
+        let connection = cluster(move |call| match call.path.contains("watch=") {
+            true if refuses.load(Ordering::SeqCst) => Answer::Failure(401, "Unauthorized"),
+            // The watch ends by itself now and then.
+            true => Answer::Failure(504, "Timeout"),
+            false => Answer::Object(json!({
+                "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "1" }, "items": [],
+            })),
+        });
+        let live = Live::start(&connection).await.unwrap();
+        live.changed.notified().await;
+        assert!(!live.unauthorized());
+        dropped.store(true, Ordering::SeqCst);
+        while !live.unauthorized() {
+            live.changed.notified().await;
         }
-    });
-    store
+    }
 }

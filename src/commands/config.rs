@@ -1,7 +1,8 @@
 //! `certctl config`: show or check a configuration file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::cluster::Access;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
@@ -56,10 +57,48 @@ fn view(context: &Context, config: &Config) -> Result<(), Error> {
     Ok(context.ui.data(&text)?)
 }
 
+/// The configuration of a command that works on a cluster: the file of `--config`, or the defaults.
+///
+/// # Errors
+/// As [`load`]; kind [`ErrorKind::Refused`] when the file is meant for another cluster.
+pub(crate) fn load_for(access: &Access, file: Option<&Path>) -> Result<Config, Error> {
+    let Some(file) = file else { return Ok(Config::default()) };
+    let config = load(file)?;
+    if let Some(meant) = &config.cluster {
+        refuse_other_cluster(file, meant, access.cluster_name()?.as_deref())?;
+    }
+    Ok(config)
+}
+
+fn refuse_other_cluster(file: &Path, meant: &str, used: Option<&str>) -> Result<(), Error> {
+    if used == Some(meant) {
+        return Ok(());
+    }
+    let used = used.map_or_else(|| "no kubeconfig names the one in use".into(), |used| format!("this is {used}"));
+    Err(Error::refused(format!("{} is meant for cluster {meant}, and {used}", file.display()))
+        .hint("choose the cluster with --context, or give the configuration that is meant for it"))
+}
+
 /// Loads a configuration; what is wrong in it is wrong usage.
 ///
 /// # Errors
 /// Kind [`ErrorKind::Usage`], naming file, line and column.
-pub(crate) fn load(file: &std::path::Path) -> Result<Config, Error> {
+pub(crate) fn load(file: &Path) -> Result<Config, Error> {
     Config::load(file).map_err(|error| Error::from(anyhow::Error::new(error)).of_kind(ErrorKind::Usage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_for_another_cluster_is_refused() {
+        let refused = |used| refuse_other_cluster(Path::new("certctl.yaml"), "prod", used).err();
+        assert_eq!(refused(Some("prod")), None);
+        for used in [Some("dev"), None] {
+            let error = refused(used).unwrap();
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert!(error.sentence().contains("meant for cluster prod"), "{error:?}");
+        }
+    }
 }

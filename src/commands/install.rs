@@ -1,10 +1,13 @@
 //! `certctl install` and `certctl uninstall`: the objects and the agents.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::config::{load, load_for};
 use crate::cluster::{Cluster, InstallOptions, manifests};
+use crate::config::Config;
 use crate::context::Context;
 use crate::engine::Record;
 use crate::error::Error;
@@ -18,9 +21,12 @@ const LEAVE: Duration = Duration::from_secs(30);
   certctl install                         apply CRDs, roles and the agents' DaemonSet, and wait until they report
   certctl install --export > certctl.yaml the same as YAML, for GitOps")]
 pub struct InstallArgs {
-    /// The agent's image
-    #[arg(long, value_name = "IMAGE", default_value_t = image())]
-    image: String,
+    /// The agent's image; default: the one in the configuration file, else this version's
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Print the objects as YAML and apply nothing
     #[arg(long)]
     export: bool,
@@ -37,12 +43,25 @@ pub struct UninstallArgs {
     discard_record: bool,
 }
 
+impl InstallArgs {
+    /// What was said on the command line counts before the file.
+    fn options(&self, config: &Config) -> InstallOptions {
+        InstallOptions { image: self.image.clone().or_else(|| config.image.clone()).unwrap_or_else(image) }
+    }
+}
+
 fn image() -> String {
     format!("certctl.dev/agent:{}", env!("CARGO_PKG_VERSION"))
 }
 
 pub(crate) async fn install(context: &Context, args: &InstallArgs) -> Result<(), Error> {
-    let options = InstallOptions { image: args.image.clone() };
+    let access = context.access("install");
+    let config = match &args.config {
+        // Nobody is asked for anything, so it does not matter which cluster a kubeconfig names.
+        Some(file) if args.export => load(file)?,
+        file => load_for(&access, file.as_deref())?,
+    };
+    let options = args.options(&config);
     if args.export {
         for object in manifests(&options) {
             let yaml = serde_saphyr::to_string(&object).map_err(Error::from_display)?;
@@ -50,7 +69,7 @@ pub(crate) async fn install(context: &Context, args: &InstallArgs) -> Result<(),
         }
         return Ok(());
     }
-    let cluster = Cluster::connect(&context.access("install")).await?;
+    let cluster = Cluster::connect(&access).await?;
     cluster.version().await?;
     cluster.install(&options).await?;
     // An uninstall that was broken off may have asked the agents to leave.
@@ -146,6 +165,16 @@ mod tests {
 
     fn refusal(record: &Record) -> Option<ErrorKind> {
         refuse_while_needed(record).err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn the_image_is_the_flags_then_the_configurations_then_this_versions() {
+        let args = |image: Option<&str>| InstallArgs { image: image.map(str::to_owned), config: None, export: false };
+        let (flag, none) = (args(Some("flag")), args(None));
+        let config = Config { image: Some("file".into()), ..Config::default() };
+        assert_eq!(flag.options(&config).image, "flag");
+        assert_eq!(none.options(&config).image, "file");
+        assert_eq!(none.options(&Config::default()).image, image());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `certctl rotate-ca`: replaces the cluster CA of a running cluster; `rollback` and `finalize` beside it.
+//! `certctl rotate-ca`: replaces the cluster CA of a running cluster; `continue`, `rollback` and `finalize` beside it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tokio::sync::mpsc;
 
+use super::config::load_for;
 use crate::cluster::nodes::OldContainer;
 use crate::config::{Config, MaxUnavailable, Waiver};
 use crate::context::Context;
@@ -21,6 +22,7 @@ use crate::ui::{Format, Table, View};
   certctl rotate-ca --dry-run                     show what would be done, and change nothing
   certctl rotate-ca --yes                         rotate; run the same command again after an interruption
   certctl rotate-ca --pause-before drop           stop while both CAs are trusted
+  certctl rotate-ca continue --yes                go on from where it stopped
   certctl rotate-ca rollback --yes                return to the old CA, until the drop
   certctl rotate-ca finalize --yes                destroy the old CA's key")]
 pub struct RotateCaArgs {
@@ -64,6 +66,12 @@ pub struct RunArgs {
 
 #[derive(Subcommand, Debug)]
 enum RotateCaCommand {
+    /// Go on with what is under way, past the pause before which it stands
+    Continue {
+        /// Stop before this later phase
+        #[arg(long, value_name = "PHASE")]
+        pause_before: Option<Phase>,
+    },
     /// Return to the old CA, from any phase before the drop
     Rollback,
     /// Destroy the old CA's key and take the cross-signed certificate out of the served chains
@@ -75,20 +83,20 @@ enum RotateCaCommand {
 }
 
 pub(crate) async fn run(context: &Context, args: &RotateCaArgs) -> Result<(), Error> {
-    let config = match &args.options.config {
-        Some(path) => Config::load(path).map_err(|error| Error::usage(error.to_string()))?,
-        None => Config::default(),
-    };
+    let config = load_for(&context.access("rotate-ca"), args.options.config.as_deref())?;
     let job = Job { context, args: &args.options, config: &config, etcd_snapshot: !args.no_etcd_snapshot };
+    let configured = config.pause_before.as_deref().map(str::parse).transpose();
+    let configured = configured.map_err(|error| Error::usage(format!("pauseBefore: {error}")))?;
     match &args.command {
+        Some(RotateCaCommand::Continue { pause_before }) => {
+            job.rotate(Request::Continue, pause_before.or(configured)).await
+        }
         Some(RotateCaCommand::Rollback) => job.rotate(Request::Rollback, None).await,
         Some(RotateCaCommand::Finalize { accept_cut_off }) => job.finalize(*accept_cut_off).await,
         None if args.dry_run => job.plan(args.ca_version).await,
         None => {
-            let paused = config.pause_before.as_deref().map(str::parse).transpose();
-            let pause_before =
-                args.pause_before.or(paused.map_err(|error| Error::usage(format!("pauseBefore: {error}")))?);
-            job.rotate(Request::Rotate { ca_version: args.ca_version }, pause_before).await
+            let request = Request::Rotate { ca_version: args.ca_version };
+            job.rotate(request, args.pause_before.or(configured)).await
         }
     }
 }
@@ -121,6 +129,7 @@ impl Job<'_> {
     async fn rotate(&self, request: Request, pause_before: Option<Phase>) -> Result<(), Error> {
         let question = match request {
             Request::Rollback => "Return to the old cluster CA?",
+            Request::Continue => "Go on with the rotation of this cluster's CA, past the pause before which it stands?",
             _ => "Replace the cluster CA of this cluster? (`--dry-run` shows the plan)",
         };
         self.context.confirm(question, self.args.yes).await?;
@@ -130,8 +139,9 @@ impl Job<'_> {
         match outcome? {
             Outcome::Completed => Ok(()),
             Outcome::Paused(phase) => {
-                let go_on = format!("stopped before {phase}; to go on: certctl rotate-ca --yes");
-                self.context.ui.note(&go_on);
+                let config = self.args.config.as_ref().map(|path| path.display().to_string());
+                let go_on = self.context.follow_up("rotate-ca continue", &[("--config", config)]);
+                self.context.ui.note(&format!("stopped before {phase}; to go on: {go_on} --yes"));
                 Ok(())
             }
         }
@@ -277,7 +287,10 @@ impl View for PlanReport {
         for blocker in &self.blockers {
             text.push_str(&format!("\nblocked: {blocker}"));
         }
-        text.push('\n');
+        let asked = self.not_asked.join(", ");
+        text.push_str(&format!(
+            "\nnot asked, because nothing is written: {asked}; a run asks before it changes anything\n"
+        ));
         text
     }
 }

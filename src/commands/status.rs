@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cluster::{Cluster, Live};
+use crate::cluster::{Cluster, ClusterError, Live};
 use crate::context::Context;
 use crate::engine::{Report, report};
 use crate::error::Error;
@@ -21,9 +21,9 @@ pub struct StatusArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: &StatusArgs) -> Result<(), Error> {
-    let cluster = Cluster::connect(&context.access("status")).await?;
+    let mut cluster = Cluster::connect(&context.access("status")).await?;
     cluster.version().await?;
-    let live = Live::start(&cluster).await?;
+    let mut live = Live::start(&cluster).await.map_err(refused)?;
     let mut shown: Option<String> = None;
     loop {
         let report = report(&live).ok_or_else(|| {
@@ -41,6 +41,22 @@ pub(crate) async fn run(context: &Context, args: &StatusArgs) -> Result<(), Erro
             return Ok(());
         }
         live.changed.notified().await;
+        if live.unauthorized() {
+            // The rotation that dropped the old CA has renewed its caller's kubeconfig before: it may be this very file.
+            cluster = cluster.reconnect().await?;
+            live = Live::start(&cluster).await.map_err(refused)?;
+        }
+    }
+}
+
+/// What to do when the kubeconfig as it is now is refused too.
+fn refused(error: ClusterError) -> Error {
+    match error.code() {
+        Some(401) => Error::failed("the API server refuses your credential").caused_by(error.to_string()).hint(
+            "the CA that signed it may have been dropped: name a kubeconfig of the new CA with --kubeconfig, \
+             for example /etc/kubernetes/admin.conf of a control-plane node",
+        ),
+        _ => error.into(),
     }
 }
 
@@ -91,5 +107,22 @@ impl View for Report {
             text.push_str(&format!("\nnext: {}\n", self.next));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_credential_ends_with_what_to_do() {
+        let call = |code| ClusterError::Call {
+            verb: "list",
+            object: "nodepkis".into(),
+            reason: "Unauthorized".into(),
+            code: Some(code),
+        };
+        assert!(format!("{:?}", refused(call(401))).contains("--kubeconfig"));
+        assert!(!format!("{:?}", refused(call(503))).contains("--kubeconfig"));
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::blockers::{blockers, wrong_version};
 use super::caller;
 use super::driver::{Driver, Settings};
 use super::observe::{Knowledge, health, inventory};
@@ -16,9 +17,7 @@ use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, trust};
 use crate::error::Error;
 use crate::pki::{CaId, Certificate};
 use crate::plan::{Event, EventKind};
-use crate::rotation::{
-    ClusterHealth, Goal, Inventory, NodeHealth, Phase, Preflight, behind, preflight, waiver_blockers, warnings,
-};
+use crate::rotation::{ClusterHealth, Goal, Inventory, NodeHealth, Phase, Preflight, behind, pause_left, warnings};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -31,6 +30,8 @@ pub enum Request {
         /// The CAVersion asked for by number; `None`: the next one, or the one under way.
         ca_version: Option<u32>,
     },
+    /// Go on with what is under way, past the pause before which it stands.
+    Continue,
     /// Return to the CA that was in force.
     Rollback,
     /// Only look after what is there: no change of the intent.
@@ -126,6 +127,9 @@ impl Driver {
     async fn first_look(mut self, start: &Start<'_>, objects: &ClusterHealth, resumed: bool) -> Result<Begin, Error> {
         let asked = Timestamp::now().as_millisecond();
         let look = self.roll_call().await?;
+        if start.request == Request::Continue {
+            self.goal.pause_before = pause_left(&look, &self.goal);
+        }
         let health = health(&self.live, asked, Timestamp::now().as_millisecond());
         if let Err(error) = self.may_begin(start.request, resumed, &look, &health, objects).await {
             self.lease.release().await;
@@ -160,24 +164,14 @@ impl Driver {
             version: env!("CARGO_PKG_VERSION"),
             now: Timestamp::now().as_second(),
         };
-        let (mut blockers, warnings) = (preflight(&input), warnings(&input));
-        if request != Request::Finalize {
-            blockers.extend(caller::blocker(&self.cluster, &self.record));
-        }
-        // A rotation under way may have nodes that are down: the planner names them and waits. Nobody may leave out a node that serves.
-        if resumed {
-            blockers.clear();
-        }
-        if request != Request::Finalize {
-            blockers.extend(waiver_blockers(look, &self.goal));
-        }
+        let blockers = blockers(&input, caller::blocker(&self.cluster, &self.record), request, resumed);
         if !blockers.is_empty() {
             let verb = if resumed { "go on" } else { "begin" };
             let error = Error::refused(format!("the rotation cannot {verb}; nothing was changed"));
             return Err(blockers.iter().fold(error, |error, blocker| error.caused_by(blocker.to_string())));
         }
         if !resumed && matches!(request, Request::Rotate { .. }) {
-            for message in warnings {
+            for message in warnings(&input) {
                 self.emit(EventKind::Warning { message });
             }
             if self.settings.etcd_snapshot {
@@ -215,14 +209,11 @@ pub(super) async fn read_record(cluster: &Cluster) -> Result<Record, Error> {
 /// A second rotation while one runs: the API server itself refuses it (CEL rule of the CRD), so it is asked.
 async fn refuse_other_version(cluster: &Cluster, record: &Record, request: Request) -> Result<(), Error> {
     let Request::Rotate { ca_version: Some(version) } = request else { return Ok(()) };
-    let next = if record.rotating() { record.wanted } else { record.completed.max(1) + 1 };
-    if version == next {
-        return Ok(());
-    }
+    let Some(wrong) = wrong_version(record, request) else { return Ok(()) };
     if record.rotating() {
         cluster.try_cluster_spec(&ClusterPkiSpec { ca_version: version, ..record.spec(&record.waived) }).await?;
     }
-    Err(Error::refused(format!("CAVersion {version} cannot come next: the next is {next}")))
+    Err(Error::refused(wrong.problem).hint(wrong.remedy))
 }
 
 /// Sets what is wanted; a rotation under way is taken as it is.
@@ -250,6 +241,9 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
             record.rotation = Some(intent(from, None, false, start));
             Ok(())
         }
+        Request::Continue if rotating => Ok(()),
+        Request::Continue => Err(Error::refused("no rotation is under way, so there is nothing to go on with")
+            .hint("`certctl rotate-ca` begins one")),
         Request::Rollback if rotating && rolling_back => Ok(()),
         Request::Rollback if rotating => roll_back(record, start, live),
         Request::Finalize if rotating => {

@@ -17,6 +17,15 @@ const PROBE_USER: &str = "certctl:probe";
 /// Longest wait for a signature: a change of the signing leader included.
 const SIGNED: Duration = Duration::from_secs(60);
 
+/// What a certificate made through the CSR API shall be.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The CA that must sign.
+    pub(super) issuer: &'a CaId,
+    /// Seconds; `None`: as kube-controller-manager does it.
+    pub(super) lifetime: Option<i64>,
+}
+
 /// The caller's credential and trust, when it has a client certificate of the cluster CA. What cannot be read is named by [`blocker`].
 pub(super) fn read(cluster: &Cluster, record: &Record) -> Option<ConfState> {
     open(cluster).ok().flatten()?.state(record).ok().flatten()
@@ -38,7 +47,7 @@ pub(super) fn blocker(cluster: &Cluster, record: &Record) -> Option<Blocker> {
 pub(super) async fn renew(
     cluster: &Cluster,
     record: &Record,
-    issuer: &CaId,
+    wanted: Wanted<'_>,
     trust: &[CaId],
 ) -> Result<Option<CaId>, Error> {
     let named = |problem| Error::failed(problem).hint("run the same command with another admin's kubeconfig");
@@ -46,10 +55,10 @@ pub(super) async fn renew(
     let held = files.map(|files| Ok((files.state(record)?, files))).transpose().map_err(named)?;
     let Some((Some(held), mut files)) = held else {
         let key = new_key(None)?;
-        return sign(cluster, record, PROBE_USER, &[], &key, issuer).await.map(|(_, signer)| Some(signer));
+        return sign(cluster, record, PROBE_USER, &[], &key, wanted).await.map(|(_, signer)| Some(signer));
     };
     files.trust(trust, record).map_err(named)?;
-    let old = files.certificate().map_err(named)?.filter(|_| held.issuer.as_ref() != Some(issuer));
+    let old = files.certificate().map_err(named)?.filter(|_| held.issuer.as_ref() != Some(wanted.issuer));
     let mut signer = None;
     if let Some(old) = old {
         let place = files.held().map_err(named)?;
@@ -58,7 +67,7 @@ pub(super) async fn renew(
             Held::Files { key, .. } => key.clone(),
         };
         let (certificate, by) =
-            sign(cluster, record, old.common_name().unwrap_or_default(), old.organizations(), &key, issuer).await?;
+            sign(cluster, record, old.common_name().unwrap_or_default(), old.organizations(), &key, wanted).await?;
         files.put(&place, &certificate, &key, record)?;
         signer = Some(by);
     }
@@ -82,10 +91,11 @@ async fn sign(
     name: &str,
     groups: &[String],
     key: &PrivateKey,
-    issuer: &CaId,
+    wanted: Wanted<'_>,
 ) -> Result<(Certificate, CaId), Error> {
     let request = certificate_request(name, groups, key).map_err(Error::from_display)?;
-    let pem = csr::sign(cluster, &request, csr::CLIENT, true, SIGNED).await.map_err(Error::from_display)?;
+    let Wanted { issuer, lifetime } = wanted;
+    let pem = csr::sign(cluster, &request, csr::CLIENT, true, lifetime, SIGNED).await.map_err(Error::from_display)?;
     let certificate = Certificate::first_from_pem(pem.as_bytes()).map_err(Error::from_display)?;
     let signer =
         record.versions.keys().find(|ca| record.certificate(ca).is_some_and(|ca| certificate.signed_by(&ca))).cloned();

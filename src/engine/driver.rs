@@ -315,7 +315,8 @@ impl Driver {
             }
             ClusterOp::ClientCa(cas) => self.cluster.write_client_ca(&self.record.certificates(cas)).await?,
             ClusterOp::CallerCredential { issuer, trust } => {
-                let signer = caller::renew(&self.cluster, &self.record, issuer, trust).await?;
+                let wanted = caller::Wanted { issuer, lifetime: self.settings.leaf_validity_seconds };
+                let signer = caller::renew(&self.cluster, &self.record, wanted, trust).await?;
                 self.knowledge.csr_signer = signer.or_else(|| Some(issuer.clone()));
                 self.reconnect().await?;
             }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::begin::{Start, intend, read_record};
+use super::blockers::{NOT_ASKED, blockers, wrong_version};
 use super::caller;
 use super::observe::{Knowledge, health, inventory};
 use super::record::Record;
@@ -15,7 +16,7 @@ use crate::error::Error;
 use crate::pki::CaId;
 use crate::rotation::matrix::{Matrix, model};
 use crate::rotation::simulate::{settle, take, whole_plan};
-use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, Step, preflight, warnings};
+use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, Step, warnings};
 
 /// The plan, for people and scripts.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +28,8 @@ pub struct PlanReport {
     pub blockers: Vec<Blocker>,
     /// What the administrator should know first, and what stops nothing.
     pub warnings: Vec<String>,
+    /// What a run asks before it changes anything, and a dry run cannot.
+    pub not_asked: Vec<&'static str>,
     /// Phases in order.
     pub phases: Vec<PlannedPhase>,
 }
@@ -67,6 +70,8 @@ pub async fn dry_run(start: &Start<'_>, max_unavailable: impl Fn(usize) -> usize
     let cluster = Cluster::connect(start.access).await?;
     cluster.version().await?;
     let mut record = read_record(&cluster).await?;
+    let wrong_version = wrong_version(&record, start.request);
+    let resumed = record.rotating();
     let live = Live::start(&cluster).await?;
     intend(&mut record, start, &live)?;
     let mut goal = record.goal(1).ok_or_else(|| Error::failed("clusterpki/cluster records no CA in force"))?;
@@ -87,10 +92,11 @@ pub async fn dry_run(start: &Start<'_>, max_unavailable: impl Fn(usize) -> usize
         version: env!("CARGO_PKG_VERSION"),
         now: now.as_second(),
     };
-    let (mut blockers, warnings) = (preflight(&input), warnings(&input));
-    blockers.extend(caller::blocker(&cluster, &record));
+    let mut blockers = blockers(&input, caller::blocker(&cluster, &record), start.request, resumed);
+    blockers.extend(wrong_version);
+    let warnings = warnings(&input);
     let phases = if blockers.is_empty() { phases(&look, &goal, &record, now)? } else { Vec::new() };
-    Ok(PlanReport { ca_version: record.wanted, blockers, warnings, phases })
+    Ok(PlanReport { ca_version: record.wanted, blockers, warnings, not_asked: NOT_ASKED.to_vec(), phases })
 }
 
 fn phases(look: &Inventory, goal: &Goal, record: &Record, now: Timestamp) -> Result<Vec<PlannedPhase>, Error> {

@@ -6,6 +6,7 @@
 
 mod approve;
 mod begin;
+mod blockers;
 mod caller;
 mod desk;
 mod driver;

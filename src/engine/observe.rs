@@ -166,15 +166,15 @@ pub fn health(live: &Live, asked_millis: i64, now_millis: i64) -> BTreeMap<Strin
             (late + early) / 1000
         });
         let serving = status.certificates.iter().find(|row| row.path == KUBELET_SERVER && row.index == 0);
-        let names = serving.map(|row| row.sans.as_slice()).unwrap_or_default();
-        let broken = status.certificates.iter().filter_map(|row| Some((row.path.clone(), row.problem.clone()?)));
+        let names = serving.map(|row| row.sans.clone()).unwrap_or_default();
         NodeHealth {
             agent_version: (!status.agent_version.is_empty()).then(|| status.agent_version.clone()),
             clock_skew: skew,
             etcd_healthy: status.etcd_healthy,
-            broken: broken.collect(),
+            certificates: status.certificates,
             key_mismatch: status.key_mismatch,
-            strange_names: node.map(|node| strange_names(names, &nodes::addresses(node))).unwrap_or_default(),
+            strange_names: node.map(|node| strange_names(&names, &nodes::addresses(node))).unwrap_or_default(),
+            signer_problem: status.signer_problem,
         }
     };
     live.node_pkis.state().iter().filter_map(|report| Some((report.metadata.name.clone()?, of(report)))).collect()

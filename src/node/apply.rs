@@ -43,7 +43,7 @@ pub struct ApplyContext<'a> {
     pub node: &'a Node,
     /// CA certificates, crosses and keys.
     pub authorities: &'a Authorities,
-    /// Name of the rotation: the folder of back-ups, and the journal's column.
+    /// Name of the rotation: the journal's column and the folder of back-ups, with a number behind it from the second attempt on.
     pub rotation: &'a str,
     /// Lifetime of what is issued; `None`: as long as the certificate that it replaces had, at most 8760 h.
     pub validity: Option<SignedDuration>,
@@ -58,6 +58,8 @@ pub struct ApplyContext<'a> {
 /// # Errors
 /// The first failing call. Files are then each in their old or new version, and the same call may be made again.
 pub async fn apply(op: &Op, context: &ApplyContext<'_>) -> Result<(), NodeError> {
+    let attempt = journal::attempt(context.node.layout(), context.rotation);
+    let context = &ApplyContext { rotation: &attempt, ..*context };
     let text = op.to_string();
     let started = Instant::now();
     let note = |event: &str, problem: Option<&str>| {
@@ -125,7 +127,7 @@ fn files(op: &Op, context: &ApplyContext<'_>) -> Result<(), NodeError> {
         Op::RemoveSigner => remove_signer(context),
         Op::WriteCaKey(ca) => {
             // The key that is replaced must stand in certctl's folder first: it may be the only copy on this node.
-            context.authorities.clone().import_stock(context.node.layout())?;
+            context.authorities.clone().import_stock()?;
             let authority = context.authorities.authority(ca)?;
             replace(CA_KEY, authority.key().to_pem().as_bytes(), atomic::SECRET, context)
         }

@@ -53,6 +53,12 @@ impl Authorities {
         all
     }
 
+    /// The node's paths.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// What could not be read.
     #[must_use]
     pub fn problems(&self) -> &[String] {
@@ -176,20 +182,25 @@ impl Authorities {
         Ok(id)
     }
 
-    /// Keeps the CA to which `pki/ca.key` belongs, found in `pki/ca.crt` or among the CAs known. `None`: there is no key
-    /// (worker, or external CA). To be done before `pki/ca.key` is replaced.
+    /// The CA to which `pki/ca.key` belongs, found in `pki/ca.crt` or among the CAs known. `None`: there is no key (worker, or
+    /// external CA).
     ///
     /// # Errors
-    /// A broken key, a key that belongs to no known CA, or a file that cannot be written.
-    pub fn import_stock(&mut self, layout: &Layout) -> Result<Option<CaId>, NodeError> {
-        let Some(key) = read_key(&layout.path(CA_KEY), CA_KEY)? else { return Ok(None) };
-        let id = key.ca_id();
-        if self.kept().contains(&id) {
-            return Ok(Some(id));
-        }
-        let certificate = self.certificate(&id)?.clone();
-        let authority = CertificateAuthority::new(certificate, key).map_err(NodeError::pki(CA_KEY))?;
-        self.keep(&authority).map(Some)
+    /// A broken key, or a key that belongs to no known CA.
+    pub fn stock(&self) -> Result<Option<CertificateAuthority>, NodeError> {
+        let Some(key) = read_key(&self.layout.path(CA_KEY), CA_KEY)? else { return Ok(None) };
+        let certificate = self.certificate(&key.ca_id())?.clone();
+        CertificateAuthority::new(certificate, key).map(Some).map_err(NodeError::pki(CA_KEY))
+    }
+
+    /// Keeps the CA to which `pki/ca.key` belongs, if there is one. To be done before `pki/ca.key` is replaced.
+    ///
+    /// # Errors
+    /// As [`Self::stock`], or a file that cannot be written.
+    pub fn import_stock(&mut self) -> Result<Option<CaId>, NodeError> {
+        let Some(stock) = self.stock()? else { return Ok(None) };
+        let id = stock.certificate().ca_id();
+        if self.kept().contains(&id) { Ok(Some(id)) } else { self.keep(&stock).map(Some) }
     }
 
     /// Unlinks a CA's key, certificate and crosses, and every copy of the key in back-ups and in kube-controller-manager's signing

@@ -319,21 +319,21 @@ mod tests {
         let (one, two) = (vec![1; 1000], vec![2; 24]);
         let data = [one.clone(), two.clone()].concat();
         let address = member(&fixture, vec![one, two, sha256(&data)]).await;
-        let path = fixture.layout.backup("ca-2").join("etcd-snapshot.db");
+        let path = fixture.layout.etcd_snapshot("ca-2");
         let mut etcd = Etcd::connect(&fixture.layout, &address).await.unwrap();
         let saved = etcd.save(&path).await.unwrap();
         let file = fs::read(&path).unwrap();
         assert_eq!(file, [data.clone(), sha256(&data)].concat());
         let hex: String = sha256(&file).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(saved, EtcdSnapshot { bytes: 1056, revision: 42, sha256: hex });
-        assert_eq!(fixture.mode("/var/lib/certctl/backup/ca-2/etcd-snapshot.db"), 0o600);
+        assert_eq!(fixture.mode("/var/lib/certctl/snapshots/ca-2.db"), 0o600);
     }
 
     #[tokio::test]
     async fn a_snapshot_that_ends_early_leaves_the_old_file_and_nothing_else() {
         let fixture = Fixture::new();
         let address = member(&fixture, vec![vec![1; 1000], vec![2; 24]]).await;
-        let old = "/var/lib/certctl/backup/ca-2/etcd-snapshot.db";
+        let old = "/var/lib/certctl/snapshots/ca-2.db";
         fixture.write(old, "old", 0o600);
         let mut etcd = Etcd::connect(&fixture.layout, &address).await.unwrap();
         let error = etcd.save(&fixture.layout.path(old)).await.unwrap_err();

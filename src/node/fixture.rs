@@ -195,9 +195,19 @@ pub(super) async fn run(
     callbacks: &Callbacks,
     op: &Op,
 ) -> Result<(), NodeError> {
+    run_in("r1", fixture, authorities, callbacks, op).await
+}
+
+/// As [`run`], for the rotation of this name.
+pub(super) async fn run_in(
+    rotation: &str,
+    fixture: &Fixture,
+    authorities: &Authorities,
+    callbacks: &Callbacks,
+    op: &Op,
+) -> Result<(), NodeError> {
     let node = Node::open(fixture.root.path());
-    let context =
-        ApplyContext { node: &node, authorities, rotation: "r1", validity: None, now: fixture.now, callbacks };
+    let context = ApplyContext { node: &node, authorities, rotation, validity: None, now: fixture.now, callbacks };
     apply(op, &context).await
 }
 

@@ -1,11 +1,12 @@
-//! What was begun, done or failed on this node, one JSON line each: for people after a crash. No decision rests on it.
+//! What was begun, done or failed on this node, one JSON line each: for people after a crash. It decides nothing but into which folder
+//! the next back-ups go.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::atomic;
 use super::error::NodeError;
@@ -22,6 +23,40 @@ struct Line<'a> {
     operation: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<&'a str>,
+}
+
+/// The part of a line that is read back.
+#[derive(Deserialize)]
+struct Written {
+    rotation: String,
+}
+
+/// The attempt at a rotation that the next operation belongs to: the one that the last operation on this node belonged to, when that was at
+/// the same rotation; else, after a rollback for example, a new one, `ROTATION.2` and so on, so that the back-ups of the finished one stay
+/// as they are.
+pub(crate) fn attempt(layout: &Layout, rotation: &str) -> String {
+    let number = |attempt: &str| attempt.strip_prefix(rotation)?.strip_prefix('.')?.parse::<u32>().ok();
+    if let Some(last) = last(layout).filter(|last| last == rotation || number(last).is_some()) {
+        return last;
+    }
+    let mut name = rotation.to_owned();
+    for number in 2_u32.. {
+        if !layout.backup(&name).exists() {
+            break;
+        }
+        name = format!("{rotation}.{number}");
+    }
+    name
+}
+
+/// The rotation of the last line; one that was cut off by a crash is passed over.
+fn last(layout: &Layout) -> Option<String> {
+    let path = layout.journal();
+    let of = |path: &std::path::Path| {
+        let text = fs::read_to_string(path).ok()?;
+        text.lines().rev().find_map(|line| serde_json::from_str::<Written>(line).ok()).map(|line| line.rotation)
+    };
+    of(&path).or_else(|| of(&path.with_extension("1")))
 }
 
 /// Appends a line and syncs it.

@@ -99,7 +99,7 @@ mod tests {
     fn replaced() -> (Fixture, CaId) {
         let fixture = Fixture::new();
         let old = fixture.ca_id();
-        Authorities::open(&fixture.layout).import_stock(&fixture.layout).unwrap();
+        Authorities::open(&fixture.layout).import_stock().unwrap();
         let key = fixture.ca.key().to_pem();
         let pair = format!("{}{}", fixture.ca.certificate().to_pem(), &*key);
         fixture.write(&format!("{BACKUP}/ca.key"), &key, 0o600);

@@ -186,13 +186,12 @@ fn latest(data: &fs::Metadata) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
+    fn ca(name: &str) -> CaId {
+        digest(name.as_bytes()).parse().unwrap()
     }
 
-    /// A name that can be read back, unlike that of a planned CA.
-    fn ca(name: &str) -> CaId {
-        CaId::from_hash(&[name.bytes().fold(0, u8::wrapping_add); 32])
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
     }
 
     fn conf(issuer: &str) -> ConfState {

@@ -1,6 +1,7 @@
 //! ADAPTER: one machine's certificate files, container runtime and systemd, all below a root that tests can set.
 #![expect(clippy::disallowed_methods, reason = "the one module that works on files of the node")]
 
+mod addresses;
 mod apply;
 mod atomic;
 mod authorities;
@@ -23,6 +24,7 @@ mod systemd;
 mod unit;
 
 pub use crate::plan::{CertificateKind, CertificateRow};
+pub use addresses::Addresses;
 pub use apply::{ApplyContext, Callbacks, ONE_YEAR, apply};
 pub use authorities::Authorities;
 pub use cri::{ContainerState, Cri, RunningContainer};

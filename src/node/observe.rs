@@ -8,6 +8,7 @@ use super::error::NodeError;
 use super::key_files;
 use super::layout::{CA_CERT, KUBELET_CLIENT, KUBELET_SERVER, Layout, PARKED, PROGRAM, STATE, UNITS};
 use super::loaded::{Client, History, Inputs, Instance, Served, changed};
+use super::manifest;
 use super::pki_dir::{DiskReading, read_disk};
 use super::static_pods::StaticPods;
 use super::systemd::{KUBELET, Systemd};
@@ -134,6 +135,14 @@ impl Node {
     /// The runtime does not answer.
     pub async fn running_containers(&self) -> Result<Vec<RunningContainer>, NodeError> {
         self.cri.all_running().await
+    }
+
+    /// Why kube-controller-manager's manifest could not be pointed at a signing file of its own; tried, nothing is written. `None` where
+    /// it could, and on a node without one.
+    #[must_use]
+    pub fn signer_problem(&self) -> Option<String> {
+        let yaml = std::fs::read_to_string(self.layout.manifest(Component::KubeControllerManager)).ok()?;
+        manifest::with_kcm_signer(&yaml, true).err()
     }
 
     async fn component(&self, component: Component, observation: &mut Observation) -> Option<Instance> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 
-use super::fixture::{ALGORITHM, Fixture, YEAR, authority, keep_new, run, silent};
+use super::fixture::{ALGORITHM, Fixture, YEAR, authority, keep_new, run, run_in, silent};
 use super::layout::{CA_CERT, KUBELET_CLIENT, KUBELET_SERVER, SIGNER};
 use super::*;
 use crate::pki::{CaId, Certificate, CertificateRequest, PrivateKey};
@@ -14,7 +14,7 @@ use crate::plan::{Component, Conf, Leaf, Op};
 /// CA 2 staged on the node: kept, cross-signed both ways, the old CA kept too.
 fn stage(fixture: &Fixture) -> (Authorities, CaId) {
     let mut authorities = Authorities::open(&fixture.layout);
-    let old = authorities.import_stock(&fixture.layout).unwrap().unwrap();
+    let old = authorities.import_stock().unwrap().unwrap();
     let new = keep_new(fixture, &mut authorities);
     let (one, two) = (authorities.authority(&old).unwrap(), authorities.authority(&new).unwrap());
     let cross = one.cross_sign(two.certificate(), fixture.now).unwrap();
@@ -430,4 +430,44 @@ async fn a_node_without_runtime_and_systemd_is_still_read() {
     .await
     .unwrap_err();
     assert!(matches!(error, NodeError::Cri { .. }), "nothing is moved when the runtime does not answer: {error}");
+}
+
+#[tokio::test]
+async fn a_manifest_that_cannot_be_pointed_at_a_signing_file_is_told_beforehand_and_not_written() {
+    let fixture = Fixture::new();
+    let node = Node::open(fixture.root.path());
+    let place = "/etc/kubernetes/manifests/kube-controller-manager.yaml";
+    let stock = fixture.read(place);
+    assert_eq!(node.signer_problem(), None);
+    assert_eq!(fixture.read(place), stock);
+    fixture.write(place, &stock.replace("cluster-signing-key-file", "cluster-signing-legacy-unknown-key-file"), 0o600);
+    let problem = node.signer_problem().unwrap();
+    assert!(problem.contains("--cluster-signing-key-file"), "{problem}");
+    fs::remove_file(fixture.layout.path(place)).unwrap();
+    assert_eq!(node.signer_problem(), None, "a worker");
+}
+
+#[tokio::test]
+async fn each_attempt_at_a_rotation_has_back_ups_of_its_own() {
+    let fixture = Fixture::new();
+    let (authorities, new) = stage(&fixture);
+    let both = || Op::WriteConf { conf: Conf::Admin, issuer: None, trust: vec![fixture.ca_id(), new.clone()] };
+    let old = || Op::WriteConf { conf: Conf::Admin, issuer: None, trust: vec![fixture.ca_id()] };
+    let file = "/etc/kubernetes/admin.conf";
+    let change = async |rotation: &str, op: Op| run_in(rotation, &fixture, &authorities, &silent(), &op).await.unwrap();
+    let first = fixture.read(file);
+    change("ca-2", both()).await;
+    change("ca-1", old()).await;
+    // What the administrator did in between.
+    let second = fixture.read(file).replace("kubernetes-admin", "somebody-else");
+    fixture.write(file, &second, 0o600);
+    change("ca-2", both()).await;
+    let kept = |attempt: &str| fixture.read(&format!("/var/lib/certctl/backup/{attempt}{file}"));
+    assert_eq!((kept("ca-2"), kept("ca-2.2")), (first, second.clone()));
+    // The same attempt goes on after a crash that cut the journal off.
+    let journal = fixture.read("/var/lib/certctl/journal");
+    fixture.write("/var/lib/certctl/journal", &journal[..journal.len() - 10], 0o600);
+    change("ca-2", old()).await;
+    assert_eq!(kept("ca-2.2"), second);
+    assert!(!fixture.layout.backup("ca-2.3").exists());
 }

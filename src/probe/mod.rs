@@ -127,6 +127,12 @@ pub async fn plain_status(address: &str, path: &str, limit: Duration) -> Result<
     limited(address, limit, asked).await
 }
 
+/// The host of `host:port`, without the brackets of an IPv6 address.
+#[must_use]
+pub fn host(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host.trim_matches(['[', ']']))
+}
+
 type Credential = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 async fn connect(

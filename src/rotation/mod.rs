@@ -12,6 +12,8 @@ mod approval;
 mod condition;
 mod inventory;
 pub mod matrix;
+mod objects;
+mod pause;
 mod phase;
 mod planner;
 mod preflight;
@@ -23,11 +25,11 @@ mod targets;
 pub use approval::{Refusal, ServingRequest, may_approve, strange_names};
 pub use condition::{Reason, blocked};
 pub use inventory::{ClusterView, Goal, Inventory, NodeView, verdict};
+pub use objects::{ClusterHealth, KubeadmRecord, warnings};
+pub use pause::pause_left;
 pub use phase::{Phase, UnknownPhase};
 pub use planner::{Next, Step, maker, next};
-pub use preflight::{
-    Blocker, ClusterHealth, KubeadmRecord, NodeHealth, Preflight, preflight, waiver_blockers, warnings,
-};
+pub use preflight::{Blocker, NodeHealth, Preflight, preflight, waiver_blockers};
 pub use progress::{behind, missing, phase_of};
 pub use status::{PlaneStatus, Sentence, describe};
 pub use targets::target;

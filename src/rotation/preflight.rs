@@ -2,24 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::Verdict;
+use crate::plan::{CertificateKind, CertificateRow, Verdict};
 
 use super::inventory::{Goal, Inventory, NodeView, verdict};
+use super::objects::{ClusterHealth, objects};
 
 /// Largest difference between a node's clock and the driver's, in seconds.
 pub(super) const MAX_CLOCK_SKEW: i64 = 60;
 
 /// A rotation may be paused, and nothing renews a leaf meanwhile: one that has less left must be renewed first. Seconds.
-const SOON: i64 = 30 * 60;
-/// The oldest API server, minor version: since 1.30 the API server itself holds agents to their own node's object
-/// (ValidatingAdmissionPolicy in v1, and service-account tokens that name their node).
-const OLDEST_MINOR: u32 = 30;
-/// Forms of ClusterConfiguration that can be edited: maps of extra arguments, and lists (`cmd/kubeadm/app/apis/kubeadm`).
-const FORMS: [&str; 2] = ["kubeadm.k8s.io/v1beta3", "kubeadm.k8s.io/v1beta4"];
-/// Lifetime of uploaded certificates, seconds (`DefaultCertTokenDuration` in `cmd/kubeadm/app/constants`).
-const UPLOAD_LIFETIME: i64 = 2 * 3600;
-/// Where kubeadm keeps its configuration.
-const KUBEADM_CONFIG: &str = "configmap/kube-system/kubeadm-config";
+pub(super) const SOON: i64 = 30 * 60;
 
 /// One reason not to begin, with its remedy.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -48,34 +40,14 @@ pub struct NodeHealth {
     /// etcd on this node: `Some(false)` when it does not answer healthy, `None` without etcd. Its `/readyz` is a linearizable read, so each
     /// member speaks for the quorum too (`server/etcdserver/api/etcdhttp/health.go`).
     pub etcd_healthy: Option<bool>,
-    /// Certificates of the node that are broken: path and problem.
-    pub broken: Vec<(String, String)>,
+    /// Every certificate of the node.
+    pub certificates: Vec<CertificateRow>,
     /// True when ca.key does not belong to the first certificate of ca.crt.
     pub key_mismatch: bool,
     /// Names in the kubelet's serving certificate that are no address of its Node.
     pub strange_names: Vec<String>,
-}
-
-/// kubeadm's ClusterConfiguration, as far as it matters here; a text is empty when it is not there or cannot be read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KubeadmRecord {
-    /// `apiVersion`.
-    pub api_version: String,
-    /// `kubernetesVersion`.
-    pub kubernetes_version: String,
-}
-
-/// What the cluster's objects say besides the state of their PKI.
-#[derive(Clone, Debug, Default)]
-pub struct ClusterHealth {
-    /// kubeadm's record; `None` without a ClusterConfiguration.
-    pub kubeadm: Option<KubeadmRecord>,
-    /// Tag of kube-apiserver's image, by node.
-    pub api_servers: BTreeMap<String, String>,
-    /// Seconds since certificates were uploaded for a join; `None` when none are there.
-    pub uploaded_age: Option<i64>,
-    /// Objects whose caBundle holds the cluster CA and something that cannot be read, with the problem.
-    pub broken_bundles: BTreeMap<String, String>,
+    /// Why kube-controller-manager's manifest cannot be pointed at a signing file of its own.
+    pub signer_problem: Option<String>,
 }
 
 /// What a preflight looks at.
@@ -125,101 +97,8 @@ pub fn preflight(input: &Preflight<'_>) -> Vec<Blocker> {
             "run `certctl install` and wait until its pods run on the control-plane nodes",
         );
     }
-    let running = running(input);
-    api_servers(&running, &mut blockers);
-    if let Some(kubeadm) = &input.cluster.kubeadm {
-        recorded(kubeadm, &running, &mut blockers);
-    }
-    for (object, problem) in &input.cluster.broken_bundles {
-        let mut found = Found { object: object.clone(), blockers: &mut blockers };
-        found.add(
-            format!("its caBundle holds the cluster CA and something that cannot be read: {problem}"),
-            "repair the caBundle, or take the broken part out",
-        );
-    }
+    objects(input, &mut blockers);
     blockers
-}
-
-/// What the administrator should know and what stops nothing.
-#[must_use]
-pub fn warnings(input: &Preflight<'_>) -> Vec<String> {
-    let fresh = input.cluster.uploaded_age.filter(|age| *age < UPLOAD_LIFETIME);
-    let join = fresh.map(|age| {
-        format!(
-            "secret/kube-system/kubeadm-certs was uploaded {} min ago: a control-plane node may be joining; let it finish first, or join \
-             it afterwards (the Secret holds the present CA's key and is deleted at the end)",
-            age / 60
-        )
-    });
-    join.into_iter().collect()
-}
-
-/// Control-plane nodes by the version of their API server. One whose image has no tag is left out.
-fn running<'a>(input: &'a Preflight<'_>) -> BTreeMap<Release, Vec<&'a str>> {
-    let mut running: BTreeMap<Release, Vec<&str>> = BTreeMap::new();
-    for (name, _) in input.inventory.control_plane(input.goal) {
-        if let Some(release) = input.cluster.api_servers.get(name).and_then(|tag| release(tag)) {
-            running.entry(release).or_default().push(name);
-        }
-    }
-    running
-}
-
-/// An upgrade under way writes manifests and kubeadm's record while the rotation does: one after the other.
-fn api_servers(running: &BTreeMap<Release, Vec<&str>>, blockers: &mut Vec<Blocker>) {
-    for (release, nodes) in running.iter().filter(|(release, _)| release.0 == 1 && release.1 < OLDEST_MINOR) {
-        let mut found = Found { object: format!("node/{}", nodes.join(", node/")), blockers };
-        found.add(
-            format!("its API server is {}, the oldest supported is 1.{OLDEST_MINOR}", written(*release)),
-            "upgrade the cluster first",
-        );
-    }
-    if running.len() > 1 {
-        let mut found = Found { object: "cluster".into(), blockers };
-        let each: Vec<String> =
-            running.iter().map(|(release, nodes)| format!("{} on {}", written(*release), nodes.join(", "))).collect();
-        found.add(
-            format!("its API servers have different versions, so an upgrade is under way: {}", each.join("; ")),
-            "finish it with `kubeadm upgrade node` on the nodes that are behind",
-        );
-    }
-}
-
-fn recorded(kubeadm: &KubeadmRecord, running: &BTreeMap<Release, Vec<&str>>, blockers: &mut Vec<Blocker>) {
-    let mut found = Found { object: KUBEADM_CONFIG.into(), blockers };
-    if !FORMS.contains(&kubeadm.api_version.as_str()) {
-        found.add(
-            format!("its ClusterConfiguration has apiVersion `{}`, not {}", kubeadm.api_version, FORMS.join(" or ")),
-            "repair it, or let the `kubeadm upgrade` of a supported version write it",
-        );
-    }
-    let one = running.keys().next().copied().filter(|_| running.len() == 1);
-    if let (Some(recorded), Some(running)) = (release(&kubeadm.kubernetes_version), one)
-        && recorded != running
-    {
-        let (recorded, running) = (written(recorded), written(running));
-        found.add(
-            format!("kubeadm records version {recorded}, the API servers run {running}"),
-            format!("finish the upgrade: `kubeadm upgrade apply v{running}` records it"),
-        );
-    }
-}
-
-/// Major, minor and patch. What follows them (a build, a vendor's suffix) is left aside: image tags write it in another way
-/// (`KubernetesVersionToImageTag` in `cmd/kubeadm/app/util`).
-type Release = (u32, u32, u32);
-
-fn release(version: &str) -> Option<Release> {
-    let mut parts = version.strip_prefix('v').unwrap_or(version).splitn(3, '.');
-    let mut number = || {
-        let part = parts.next()?;
-        part.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-    };
-    Some((number()?, number()?, number()?))
-}
-
-fn written((major, minor, patch): Release) -> String {
-    format!("{major}.{minor}.{patch}")
 }
 
 /// What to do about a node that does not take part. A control-plane node that is up serves: left out, it would go on refusing clients of
@@ -246,13 +125,14 @@ pub fn waiver_blockers(inventory: &Inventory, goal: &Goal) -> Vec<Blocker> {
         .collect()
 }
 
-struct Found<'a> {
-    object: String,
-    blockers: &'a mut Vec<Blocker>,
+/// Where blockers of one object are collected.
+pub(super) struct Found<'a> {
+    pub(super) object: String,
+    pub(super) blockers: &'a mut Vec<Blocker>,
 }
 
 impl Found<'_> {
-    fn add(&mut self, problem: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn add(&mut self, problem: impl Into<String>, remedy: impl Into<String>) {
         self.blockers.push(Blocker { object: self.object.clone(), problem: problem.into(), remedy: remedy.into() });
     }
 }
@@ -288,29 +168,20 @@ fn agent(input: &Preflight<'_>, name: &str, node: &NodeView, health: &NodeHealth
 }
 
 fn certificates(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, found: &mut Found<'_>) {
-    for (path, problem) in &health.broken {
-        found.add(format!("{path}: {problem}"), "repair or remove the file, then try again");
-    }
-    let disk = &node.state.disk;
-    let leaves = disk.leaves.iter().map(|(leaf, state)| (format!("pki/{}.crt", leaf.name()), state.not_after));
-    let confs = disk
-        .confs
-        .iter()
-        .filter(|(_, conf)| conf.issuer.is_some())
-        .map(|(conf, state)| (conf.file_name().to_owned(), state.not_after));
-    let kubelet =
-        disk.kubelet_client.iter().map(|_| ("kubelet-client-current.pem".to_owned(), disk.kubelet_client_not_after));
-    for (path, not_after) in leaves.chain(confs).chain(kubelet) {
-        if not_after <= input.now {
-            found.add(format!("{path} has expired"), "renew it first (`certctl renew`, `kubeadm certs renew`), or bring the cluster back with `certctl repair`");
-        } else if not_after <= input.now + SOON {
+    for row in &health.certificates {
+        if let Some(problem) = &row.problem {
+            found.add(format!("{}: {problem}", row.path), "repair or remove the file, then try again");
+        } else if row.not_after_seconds <= input.now && counts(row) {
+            found.add(format!("{} has expired", row.path), "renew it first (`certctl renew`, `kubeadm certs renew`), or bring the cluster back with `certctl repair`");
+        } else if row.not_after_seconds <= input.now + SOON && counts(row) {
             found.add(
-                format!("{path} expires within {} min, and a rotation may be paused", SOON / 60),
+                format!("{} expires within {} min, and a rotation may be paused", row.path, SOON / 60),
                 "renew it first (`kubeadm certs renew`; a kubelet renews its own through the CSR API)",
             );
         }
     }
     serving(input, node, health, found);
+    let disk = &node.state.disk;
     if let Some(stranger) =
         disk.ca_bundle.iter().find(|ca| **ca != input.goal.from && Some(*ca) != input.goal.to.as_ref())
     {
@@ -356,145 +227,35 @@ fn authority(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, found:
     if health.etcd_healthy == Some(false) {
         found.add("etcd is not healthy", "look at `etcdctl endpoint health --cluster`; a rotation needs every member");
     }
-    if verdict(&node.apiserver, &input.goal.from) == Verdict::Refused {
-        found.add("its API server refuses clients of the present CA", "look at pki/ca.crt on that node");
+    if disk.ca_key.is_none() {
+        // Nobody could make a client to ask with, and nobody signs there.
+        return;
+    }
+    match verdict(&node.apiserver, &input.goal.from) {
+        Verdict::Accepted => {}
+        Verdict::Refused => found.add("its API server refuses clients of the present CA", "look at pki/ca.crt on that node"),
+        Verdict::Unreachable => found.add(
+            "its API server has not answered a client of the present CA",
+            "look at its container on that node (`crictl ps -a`) and at --secure-port and --bind-address in its manifest",
+        ),
+    }
+    if let Some(problem) = &health.signer_problem {
+        found.add(
+            format!("manifests/kube-controller-manager.yaml cannot be edited: {problem}"),
+            "give its first container --cluster-signing-cert-file=… and --cluster-signing-key-file=… as kubeadm writes them",
+        );
+    }
+}
+
+/// Whether the end of this certificate matters. A kubelet's self-signed serving certificate is verified by nobody and never renewed, so
+/// that of an older node has always expired; and what is sent along behind a leaf is nobody's credential.
+fn counts(row: &CertificateRow) -> bool {
+    match row.kind {
+        CertificateKind::Chain => false,
+        CertificateKind::KubeletServing => row.issuer_id.is_some(),
+        _ => true,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pki::CaId;
-    use crate::plan::{Leaf, LeafState};
-
-    const NOW: i64 = 1_000_000;
-
-    /// Two control-plane nodes that stand in nobody's way.
-    fn healthy() -> (Inventory, Goal, ClusterHealth) {
-        let ca = CaId::planned("old");
-        let mut view = NodeView { responding: true, ready: true, ..NodeView::default() };
-        view.state.control_plane = true;
-        view.state.disk.ca_bundle = vec![ca.clone()];
-        view.state.disk.ca_key = Some(ca.clone());
-        view.apiserver.clients.insert(ca.clone(), Verdict::Accepted);
-        let leaf = LeafState { issuer: Some(ca.clone()), vouched_by: Vec::new(), not_after: NOW + SOON + 1 };
-        view.state.disk.leaves.insert(Leaf::Apiserver, leaf);
-        let nodes = BTreeMap::from([("cp-1".to_owned(), view.clone()), ("cp-2".to_owned(), view)]);
-        let goal = Goal {
-            from: ca,
-            to: None,
-            legacy: Vec::new(),
-            rollback: false,
-            waived: Default::default(),
-            max_unavailable: 1,
-            pause_before: None,
-        };
-        let cluster = ClusterHealth {
-            kubeadm: Some(KubeadmRecord {
-                api_version: "kubeadm.k8s.io/v1beta4".into(),
-                kubernetes_version: "v1.36.3".into(),
-            }),
-            api_servers: ["cp-1", "cp-2"].map(|node| (node.to_owned(), "v1.36.3".to_owned())).into(),
-            ..ClusterHealth::default()
-        };
-        (Inventory { nodes, ..Inventory::default() }, goal, cluster)
-    }
-
-    fn with<T>(inventory: &Inventory, goal: &Goal, cluster: &ClusterHealth, ask: impl Fn(&Preflight<'_>) -> T) -> T {
-        let health = inventory.nodes.keys().map(|name| {
-            let agent = NodeHealth { agent_version: Some("1".into()), ..NodeHealth::default() };
-            (name.clone(), agent)
-        });
-        ask(&Preflight { inventory, goal, health: &health.collect(), cluster, version: "1", now: NOW })
-    }
-
-    /// `object: problem` of every blocker after `change`.
-    fn found(change: impl Fn(&mut Inventory, &mut ClusterHealth)) -> Vec<String> {
-        let (mut inventory, goal, mut cluster) = healthy();
-        change(&mut inventory, &mut cluster);
-        let blockers = with(&inventory, &goal, &cluster, preflight);
-        blockers.iter().map(|blocker| format!("{}: {}", blocker.object, blocker.problem)).collect()
-    }
-
-    #[test]
-    fn nothing_stands_in_the_way_of_a_healthy_cluster() {
-        assert_eq!(found(|_, _| {}), Vec::<String>::new());
-    }
-
-    #[test]
-    fn an_upgrade_under_way_is_refused_wherever_it_stands() {
-        let first = found(|_, cluster| drop(cluster.api_servers.insert("cp-1".into(), "v1.37.0".into())));
-        assert_eq!(
-            first,
-            [
-                "cluster: its API servers have different versions, so an upgrade is under way: 1.36.3 on cp-2; 1.37.0 on cp-1"
-            ]
-        );
-        let unrecorded = found(|_, cluster| {
-            cluster.api_servers.values_mut().for_each(|tag| *tag = "v1.36.4_vendor.1".into());
-        });
-        assert_eq!(
-            unrecorded,
-            ["configmap/kube-system/kubeadm-config: kubeadm records version 1.36.3, the API servers run 1.36.4"]
-        );
-    }
-
-    #[test]
-    fn a_build_is_no_other_version_and_an_image_without_a_tag_says_nothing() {
-        let tags = |cluster: &mut ClusterHealth| {
-            cluster.api_servers = BTreeMap::from([("cp-1".to_owned(), "v1.36.3_vendor.1".to_owned())]);
-        };
-        assert_eq!(found(|_, cluster| tags(cluster)), Vec::<String>::new());
-    }
-
-    #[test]
-    fn an_api_server_that_is_too_old_and_a_record_that_cannot_be_edited_are_named() {
-        let old = found(|_, cluster| {
-            cluster.api_servers.values_mut().for_each(|tag| *tag = "v1.29.9".into());
-            cluster.kubeadm = Some(KubeadmRecord::default());
-        });
-        assert_eq!(
-            old,
-            [
-                "node/cp-1, node/cp-2: its API server is 1.29.9, the oldest supported is 1.30",
-                "configmap/kube-system/kubeadm-config: its ClusterConfiguration has apiVersion ``, not kubeadm.k8s.io/v1beta3 or kubeadm.k8s.io/v1beta4"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_leaf_that_ends_during_a_pause_is_refused_before_it_has_expired() {
-        let at = |not_after: i64| {
-            found(|inventory, _| {
-                let node = inventory.nodes.get_mut("cp-1").unwrap();
-                node.state.disk.leaves.get_mut(&Leaf::Apiserver).unwrap().not_after = not_after;
-            })
-        };
-        assert_eq!(
-            at(NOW + SOON),
-            ["node/cp-1: pki/apiserver.crt expires within 30 min, and a rotation may be paused"]
-        );
-        assert_eq!(at(NOW), ["node/cp-1: pki/apiserver.crt has expired"]);
-    }
-
-    #[test]
-    fn a_broken_ca_bundle_is_refused_by_name() {
-        let broken = found(|_, cluster| drop(cluster.broken_bundles.insert("apiservice/x".into(), "no base64".into())));
-        assert_eq!(
-            broken,
-            ["apiservice/x: its caBundle holds the cluster CA and something that cannot be read: no base64"]
-        );
-    }
-
-    #[test]
-    fn freshly_uploaded_certificates_are_a_warning_and_no_blocker() {
-        let (inventory, goal, mut cluster) = healthy();
-        assert!(with(&inventory, &goal, &cluster, warnings).is_empty());
-        cluster.uploaded_age = Some(600);
-        assert!(with(&inventory, &goal, &cluster, preflight).is_empty());
-        let said = with(&inventory, &goal, &cluster, warnings);
-        assert!(said.iter().any(|text| text.contains("uploaded 10 min ago")), "{said:?}");
-        cluster.uploaded_age = Some(UPLOAD_LIFETIME);
-        assert!(with(&inventory, &goal, &cluster, warnings).is_empty());
-    }
-}
+mod tests;

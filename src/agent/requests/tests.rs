@@ -29,7 +29,7 @@ impl Root {
         root.write("etc/kubernetes/manifests/kube-apiserver.yaml", "");
         root.write("etc/kubernetes/pki/ca.crt", &root.ca.certificate().to_pem());
         root.write("etc/kubernetes/pki/ca.key", &root.ca.key().to_pem());
-        root.open().import_stock(&root.layout).unwrap();
+        root.open().import_stock().unwrap();
         root
     }
 

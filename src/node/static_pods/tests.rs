@@ -296,7 +296,7 @@ async fn the_operation_writes_while_away_calls_back_and_keeps_the_first_manifest
         ..silent()
     };
     let mut authorities = Authorities::open(&fixture.layout);
-    let ca = authorities.import_stock(&fixture.layout).unwrap().unwrap();
+    let ca = authorities.import_stock().unwrap().unwrap();
     let op = Op::RestartStaticPod { component: KCM, own_signer: Some(true), during: vec![Op::WriteSigner(ca.clone())] };
     run(&fixture, &authorities, &callbacks, &op).await.unwrap();
     assert_eq!(runtime.log(), ["stopped", "gone", "started", "ready"]);

@@ -60,10 +60,10 @@ const STORIES: [Story; 8] = [
     story("rotation", true, rotation::tell),
     story("drivers", true, kills::drivers),
     story("agents", true, kills::agents),
-    story("power", false, power::tell),
-    story("rollback", false, rollback::tell),
+    story("power", true, power::tell),
+    story("rollback", true, rollback::tell),
     story("waiver", false, waiver::tell),
-    story("end", false, rotation::end),
+    story("end", true, rotation::end),
 ];
 
 fn names() -> clap::builder::PossibleValuesParser {

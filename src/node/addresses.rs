@@ -1,0 +1,113 @@
+//! Where the components of this node answer: as their manifests and the kubelet's configuration say, else kubeadm's ports
+//! (`cmd/kubeadm/app/constants/constants.go`).
+
+use std::fs;
+use std::net::IpAddr;
+
+use super::layout::Layout;
+use super::manifest;
+use crate::plan::Component;
+
+/// `host:port` of each, as the node itself reaches them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// kube-apiserver.
+    pub apiserver: String,
+    /// kube-controller-manager.
+    pub controller_manager: String,
+    /// kube-scheduler.
+    pub scheduler: String,
+    /// The kubelet.
+    pub kubelet: String,
+}
+
+impl Addresses {
+    /// Reads them. What is absent or cannot be read is taken for kubeadm's default: nobody answers there, and that is seen.
+    #[must_use]
+    pub fn read(layout: &Layout) -> Self {
+        Self {
+            apiserver: component(layout, Component::KubeApiserver, 6443),
+            controller_manager: component(layout, Component::KubeControllerManager, 10257),
+            scheduler: component(layout, Component::KubeScheduler, 10259),
+            kubelet: kubelet(layout),
+        }
+    }
+}
+
+fn component(layout: &Layout, component: Component, port: u16) -> String {
+    let places = [layout.manifest(component), layout.parked_edited(component), layout.parked(component)];
+    let yaml = places.iter().find_map(|place| fs::read_to_string(place).ok()).unwrap_or_default();
+    let flag = |name: &str| manifest::flag(&yaml, name).ok().flatten();
+    let port = flag("--secure-port").and_then(|port| port.parse().ok()).unwrap_or(port);
+    address(flag("--bind-address").as_deref(), port)
+}
+
+/// `port` and `address` of `KubeletConfiguration` (`k8s.io/kubelet/config/v1beta1`).
+fn kubelet(layout: &Layout) -> String {
+    let yaml = fs::read_to_string(layout.path("/var/lib/kubelet/config.yaml")).unwrap_or_default();
+    let config: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap_or_default();
+    // A port of 0 stands for the default in that API.
+    let port = config["port"].as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
+    address(config["address"].as_str(), port.unwrap_or(10250))
+}
+
+/// A process that listens everywhere is asked over the loopback interface: the address that it tells others may lie behind a NAT.
+fn address(bind: Option<&str>, port: u16) -> String {
+    let bind = bind.and_then(|bind| bind.parse::<IpAddr>().ok()).filter(|bind| !bind.is_unspecified());
+    match bind {
+        Some(IpAddr::V6(bind)) => format!("[{bind}]:{port}"),
+        Some(IpAddr::V4(bind)) => format!("{bind}:{port}"),
+        None => format!("127.0.0.1:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Fixture;
+    use super::*;
+
+    fn with_flags(fixture: &Fixture, name: &str, flags: &[&str]) {
+        let place = format!("/etc/kubernetes/manifests/{name}.yaml");
+        let stock = fixture.read("/etc/kubernetes/manifests/kube-apiserver.yaml");
+        let flags: String = flags.iter().map(|flag| format!("    - {flag}\n")).collect();
+        fixture.write(&place, &stock.replace("    image:", &format!("{flags}    image:")), 0o600);
+    }
+
+    #[test]
+    fn a_stock_node_answers_where_kubeadm_puts_it() {
+        let fixture = Fixture::new();
+        let addresses = Addresses::read(&fixture.layout);
+        let all = [&addresses.apiserver, &addresses.controller_manager, &addresses.scheduler, &addresses.kubelet];
+        assert_eq!(all, ["127.0.0.1:6443", "127.0.0.1:10257", "127.0.0.1:10259", "127.0.0.1:10250"]);
+    }
+
+    #[test]
+    fn ports_and_addresses_are_those_of_the_flags() {
+        let fixture = Fixture::new();
+        with_flags(&fixture, "kube-scheduler", &["--bind-address=0.0.0.0", "--secure-port=20259"]);
+        with_flags(&fixture, "kube-controller-manager", &["--bind-address=fd00::7"]);
+        with_flags(
+            &fixture,
+            "kube-apiserver",
+            &["--advertise-address=192.0.2.1", "--secure-port=8443", "--bind-address=10.0.0.7"],
+        );
+        fixture.write(
+            "/var/lib/kubelet/config.yaml",
+            "kind: KubeletConfiguration\naddress: 10.0.0.7\nport: 10350\n",
+            0o644,
+        );
+        let addresses = Addresses::read(&fixture.layout);
+        let all = [&addresses.apiserver, &addresses.controller_manager, &addresses.scheduler, &addresses.kubelet];
+        assert_eq!(all, ["10.0.0.7:8443", "[fd00::7]:10257", "127.0.0.1:20259", "10.0.0.7:10350"]);
+    }
+
+    #[test]
+    fn a_manifest_that_is_out_still_says_where() {
+        let fixture = Fixture::new();
+        with_flags(&fixture, "kube-apiserver", &["--secure-port=8443"]);
+        fs::create_dir_all(fixture.layout.path(super::super::layout::PARKED)).unwrap();
+        let api = Component::KubeApiserver;
+        fs::rename(fixture.layout.manifest(api), fixture.layout.parked(api)).unwrap();
+        assert_eq!(Addresses::read(&fixture.layout).apiserver, "127.0.0.1:8443");
+    }
+}
