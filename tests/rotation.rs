@@ -10,8 +10,8 @@ use certctl::plan::{
 use certctl::rotation::matrix::{Matrix, model};
 use certctl::rotation::simulate::{apply_op, settle, take, whole_plan};
 use certctl::rotation::{
-    ClusterView, Goal, Inventory, Next, NodeView, Phase, Step, behind, describe, missing, next, pause_left, phase_of,
-    target,
+    ClusterView, Goal, Inventory, Next, NodeView, Phase, Reason, Step, behind, blocked, describe, missing, next,
+    pause_left, phase_of, target,
 };
 
 fn ca(name: &str) -> CaId {
@@ -134,6 +134,34 @@ fn carry_on(world: &mut Inventory) {
             apply_op(world, &name, &op);
         }
     }
+}
+
+/// Takes steps until the planner only waits. `stuck` gets its targets and never follows them.
+fn run_around(world: &mut Inventory, goal: &mut Goal, stuck: &str) -> Next {
+    for _ in 0..500 {
+        settle(world, goal);
+        let steps = match next(world, goal) {
+            Next::Steps(_, steps) => steps,
+            other => return other,
+        };
+        for step in &steps {
+            match step {
+                Step::Node { node, target, .. } if node == stuck => {
+                    world.nodes.get_mut(stuck).unwrap().target = Some((**target).clone());
+                }
+                step => take(world, goal, step),
+            }
+        }
+    }
+    panic!("does not end");
+}
+
+/// A rotation whose new CA is made.
+fn begun(control_planes: usize, workers: usize) -> (Inventory, Goal) {
+    let (mut world, mut goal) = cluster(control_planes, workers);
+    goal.to = Some(ca("new"));
+    world.recorded.insert(ca("new"));
+    (world, goal)
 }
 
 /// To the end, every step checked by the trust matrix first.
@@ -278,26 +306,9 @@ fn the_leader_restarts_last_and_kubelets_within_the_limit() {
 #[test]
 fn a_silent_node_holds_the_rotation_until_it_is_waived_and_is_brought_up_to_date_when_it_is_back() {
     let materials = materials();
-    let (mut world, mut goal) = cluster(3, 2);
-    goal.to = Some(ca("new"));
-    world.recorded.insert(ca("new"));
+    let (mut world, mut goal) = begun(3, 2);
     world.nodes.get_mut("w-2").unwrap().responding = false;
-    // The silent node is given its steps but never carries them out.
-    let blocked = loop {
-        settle(&mut world, &goal);
-        let steps = match next(&world, &goal) {
-            Next::Steps(_, steps) => steps,
-            other => break other,
-        };
-        for step in &steps {
-            match step {
-                Step::Node { node, target, .. } if node == "w-2" => {
-                    world.nodes.get_mut("w-2").unwrap().target = Some((**target).clone())
-                }
-                step => take(&mut world, &mut goal, step),
-            }
-        }
-    };
+    let blocked = run_around(&mut world, &mut goal, "w-2");
     let named = |reasons: &[String]| reasons.iter().any(|reason| reason.contains("--waive node/w-2"));
     assert!(matches!(&blocked, Next::Wait(Phase::DPTrusted, reasons) if named(reasons)), "{blocked:?}");
 
@@ -405,6 +416,59 @@ fn an_edge_that_is_broken_already_is_named_and_does_not_stop_a_step_that_leaves_
     let ops = vec![Op::ReissueLeaf { leaf: Leaf::Apiserver, issuer: ca("new"), vouched_by: vec![ca("old")] }];
     let steps = [Step::Node { node: "cp-1".into(), target: Box::new(wanted), ops }];
     assert_eq!(matrix.check(&world, &goal, &steps), Vec::new());
+}
+
+#[test]
+fn a_rotation_is_blocked_when_only_nodes_in_trouble_are_awaited() {
+    type Befall = fn(&mut NodeView);
+    let trouble: [(&str, Befall); 4] = [
+        ("its agent does not respond", |node| node.responding = false),
+        ("disk full", |node| node.problem = Some("disk full".into())),
+        ("the node is not Ready", |node| node.ready = false),
+        ("which is no part of this rotation", |node| node.state.disk.ca_bundle = vec![ca("foreign")]),
+    ];
+    for (words, befall) in trouble {
+        let (mut world, mut goal) = begun(3, 2);
+        befall(world.nodes.get_mut("w-2").unwrap());
+        // Nothing waits for the worker yet.
+        assert_eq!(Reason::under_way(&world, &goal), Reason::Progressed, "{words}");
+        assert!(matches!(run_around(&mut world, &mut goal, "w-2"), Next::Wait(Phase::DPTrusted, _)), "{words}");
+        // In the simulation every node becomes Ready again.
+        befall(world.nodes.get_mut("w-2").unwrap());
+        assert_eq!(Reason::under_way(&world, &goal), Reason::Blocked, "{words}");
+        let named = |lack: &String| lack.starts_with("node/w-2: ") && lack.contains(words);
+        assert!(blocked(&world, &goal).iter().all(named), "{:?}", blocked(&world, &goal));
+        goal.waived.insert("w-2".into());
+        assert_eq!(Reason::under_way(&world, &goal), Reason::Progressed, "{words}");
+    }
+}
+
+#[test]
+fn a_node_at_work_is_waited_for_beside_one_in_trouble() {
+    let (mut world, mut goal) = begun(3, 2);
+    world.nodes.get_mut("w-2").unwrap().responding = false;
+    run_around(&mut world, &mut goal, "w-2");
+    assert_eq!(Reason::under_way(&world, &goal), Reason::Blocked);
+    // The other worker is as far back as the one in trouble, and its agent is at it.
+    let other = world.nodes["w-2"].clone();
+    world.nodes.insert("w-1".into(), NodeView { responding: true, ..other });
+    assert_eq!(Reason::under_way(&world, &goal), Reason::Progressed);
+}
+
+#[test]
+fn without_a_node_that_can_make_the_ca_a_rotation_is_blocked() {
+    let (mut world, goal) = cluster(1, 1);
+    assert_eq!(Reason::under_way(&world, &goal), Reason::Progressed);
+    world.nodes.get_mut("cp-1").unwrap().responding = false;
+    assert_eq!(Reason::under_way(&world, &goal), Reason::Blocked);
+}
+
+#[test]
+fn a_follower_in_trouble_blocks_although_the_leader_waits_for_it() {
+    let (mut world, mut goal) = begun(3, 2);
+    world.nodes.get_mut("cp-2").unwrap().problem = Some("disk full".into());
+    assert!(matches!(run_around(&mut world, &mut goal, "cp-2"), Next::Wait(Phase::CPTrusted, _)));
+    assert_eq!(blocked(&world, &goal), ["node/cp-2: disk full"]);
 }
 
 #[test]

@@ -7,8 +7,7 @@ use inotify::WatchMask;
 use tokio::task::AbortHandle;
 
 use super::changes::follow_folders;
-use super::session::in_full;
-use crate::node::{Layout, Node, Program, install_unit, keep_token, remove_unit};
+use crate::node::{Layout, Node, Program, in_full, install_unit, keep_token, remove_unit};
 
 /// Where the pod's token is mounted; the kubelet renews it by a rename of `..data` in this folder (`pkg/volume/util/atomic_writer.go`).
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

@@ -13,6 +13,7 @@ mod operations;
 mod probing;
 mod requests;
 mod session;
+mod snapshot;
 mod unit;
 mod vouching;
 

@@ -13,11 +13,11 @@ use super::operations::callbacks;
 use super::probing::Prober;
 use super::requests::Handout;
 use super::vouching::{Asker, Vouching};
-use super::{Until, requests, unit};
-use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus};
+use super::{Until, requests, snapshot, unit};
+use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, Snapshot};
 use crate::cluster::{Cluster, ClusterError};
 use crate::error::Error;
-use crate::node::{ApplyContext, Authorities, Node, ONE_YEAR, Observation, apply};
+use crate::node::{ApplyContext, Authorities, Node, ONE_YEAR, Observation, apply, in_full};
 use crate::pki::{CaId, Certificate, SealingKey};
 use crate::plan::{Component, NodeTarget, Op, node_ops};
 use crate::probe;
@@ -35,6 +35,9 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Where etcd answers without TLS on a kubeadm node (`--listen-metrics-urls`).
 const ETCD_HEALTH: (&str, &str) = ("127.0.0.1:2381", "/readyz");
 
+/// Name of the back-ups when the driver gives none.
+const UNNAMED: &str = "unnamed";
+
 /// An agent at work.
 pub struct Session {
     node: Node,
@@ -43,6 +46,7 @@ pub struct Session {
     sealing: SealingKey,
     prober: Prober,
     made: Option<Made>,
+    snapshot: Option<Snapshot>,
     handout: Handout,
     /// The CAs of whose keys this process has looked for every copy.
     forgotten: BTreeSet<CaId>,
@@ -60,18 +64,6 @@ pub struct Session {
 fn next_ops(ops: Vec<Op>) -> Vec<Op> {
     let pods = ops.iter().take_while(|op| matches!(op, Op::RestartStaticPod { .. })).count();
     ops.into_iter().take(pods.max(1)).collect()
-}
-
-/// An error with its causes: what the administrator sees of it is one line in an object.
-pub(super) fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Lifetime of what is issued, when the spec names one.
@@ -115,6 +107,7 @@ impl Session {
             sealing,
             prober: Prober::default(),
             made: None,
+            snapshot: None,
             handout: Handout::default(),
             forgotten: BTreeSet::new(),
             vouching: Vouching::none(),
@@ -181,6 +174,7 @@ impl Session {
         let spec = object.map(|object| object.spec.clone()).unwrap_or_default();
         let generation = object.and_then(|object| object.metadata.generation).unwrap_or_default();
         let mut authorities = Authorities::open(self.node.layout());
+        self.answer_snapshot(&spec).await;
         // What a request stumbles over is no reason to leave the node where it is.
         let mut problems = self.answer_requests(&spec, &mut authorities);
         if object.is_some() {
@@ -229,6 +223,18 @@ impl Session {
         problems
     }
 
+    /// A request is answered once, whatever comes of it: a snapshot that failed is not tried again and again.
+    async fn answer_snapshot(&mut self, spec: &NodePkiSpec) {
+        if self.snapshot.as_ref().map(|answer| &answer.request) == spec.snapshot.as_ref() {
+            return;
+        }
+        let rotation = spec.rotation.as_deref().unwrap_or(UNNAMED);
+        self.snapshot = match &spec.snapshot {
+            Some(request) => Some(snapshot::save(request, rotation, self.node.layout()).await),
+            None => None,
+        };
+    }
+
     /// Applies operations until the target is reached, a newer object arrives, or one fails.
     async fn reach(
         &mut self,
@@ -271,7 +277,7 @@ impl Session {
             status: self.reported.clone(),
         };
         let callbacks = callbacks(asker, self.node.layout(), spec.leaf_validity_seconds);
-        let rotation = spec.rotation.as_deref().unwrap_or("unnamed");
+        let rotation = spec.rotation.as_deref().unwrap_or(UNNAMED);
         let context = ApplyContext {
             node: &self.node,
             authorities,
@@ -315,6 +321,7 @@ impl Session {
             state: observed.state,
             certificates: observed.rows,
             made: self.made.clone(),
+            snapshot: self.snapshot.clone(),
             sealed_keys: self.handout.keys.clone(),
             doing: None,
             problem: (!problems.is_empty()).then(|| problems.join("; ")),

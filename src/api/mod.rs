@@ -6,7 +6,8 @@ mod node_pki;
 
 pub use cluster_pki::{AuthorityRecord, ClusterPKI, ClusterPkiSpec, ClusterPkiStatus, CrossRecord, RotationIntent};
 pub use node_pki::{
-    Clock, Made, MakeAuthority, NodePKI, NodePkiSpec, NodePkiStatus, Probe, ProbeServer, SealFor, SealedKey, Vouched,
+    Clock, Made, MakeAuthority, NodePKI, NodePkiSpec, NodePkiStatus, Probe, ProbeServer, SealFor, SealedKey, Snapshot,
+    Vouched,
 };
 
 /// API group of every certctl object.

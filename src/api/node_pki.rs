@@ -40,6 +40,8 @@ pub struct NodePkiSpec {
     pub make: Option<MakeAuthority>,
     /// Asks a control-plane node to seal CA keys to others.
     pub seal_for: Vec<SealFor>,
+    /// Asks a control-plane node to save a snapshot of its etcd: the name of the request. It is answered once.
+    pub snapshot: Option<String>,
     /// What to probe besides the node's own endpoints.
     pub probes: Vec<Probe>,
     /// CAs whose keys are to be destroyed on this node.
@@ -150,6 +152,8 @@ pub struct NodePkiStatus {
     pub certificates: Vec<CertificateRow>,
     /// The CA made on request.
     pub made: Option<Made>,
+    /// The snapshot of etcd made on request.
+    pub snapshot: Option<Snapshot>,
     /// Keys sealed on request.
     pub sealed_keys: Vec<SealedKey>,
     /// What the agent is doing now, in words.
@@ -193,4 +197,22 @@ pub struct Made {
     pub authority: AuthorityRecord,
     /// The old CA, cross-signed by the new one, with specimens of its own.
     pub old: AuthorityRecord,
+}
+
+/// The answer to a request for a snapshot of etcd.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Snapshot {
+    /// The request answered.
+    pub request: String,
+    /// Path on the node.
+    pub path: String,
+    /// Size of the file, bytes.
+    pub bytes: i64,
+    /// Revision of etcd's data when it was begun.
+    pub revision: i64,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+    /// Why there is none.
+    pub problem: Option<String>,
 }

@@ -7,6 +7,7 @@ pub mod csr;
 mod edit;
 mod error;
 mod install;
+pub mod kubeadm;
 mod kubelet;
 mod lease;
 mod live;

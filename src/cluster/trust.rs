@@ -56,13 +56,37 @@ const CA_BUNDLES: [(&str, &str, &str, &str); 4] = [
     ("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "/spec/conversion/webhook/clientConfig/caBundle"),
 ];
 
+/// The caBundles that hold a CA of the cluster, by object. Others are none of a rotation's business.
+#[derive(Clone, Debug, Default)]
+pub struct CaBundles {
+    /// What a rotation must widen and narrow.
+    pub held: BTreeMap<String, Vec<CaId>>,
+    /// What else stands in one of them and cannot be read: it would be lost.
+    pub broken: BTreeMap<String, String>,
+}
+
+impl CaBundles {
+    /// Takes one caBundle of an object in.
+    fn add(&mut self, object: &str, base64: &str, cas: &[CaId]) {
+        let found = pem_of(base64).map(|pem| Certificate::each_from_pem(pem.as_bytes())).unwrap_or_default();
+        let held: Vec<CaId> = found.iter().flatten().map(Certificate::ca_id).collect();
+        if !held.iter().any(|ca| cas.contains(ca)) {
+            return;
+        }
+        self.held.entry(object.to_owned()).or_default().extend(held);
+        if let Some(error) = found.iter().find_map(|certificate| certificate.as_ref().err()) {
+            self.broken.insert(object.to_owned(), error.to_string());
+        }
+    }
+}
+
 impl Cluster {
-    /// Every caBundle that holds one of `cas`, by object: what a rotation must widen and narrow. Others are none of its business.
+    /// Every caBundle that holds one of `cas`.
     ///
     /// # Errors
     /// A list failed.
-    pub async fn ca_bundles(&self, cas: &[CaId]) -> Result<BTreeMap<String, Vec<CaId>>, ClusterError> {
-        let mut found = BTreeMap::new();
+    pub async fn ca_bundles(&self, cas: &[CaId]) -> Result<CaBundles, ClusterError> {
+        let mut found = CaBundles::default();
         for (resource, pointer) in CA_BUNDLES.map(resource) {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
             let list = pages(&api, &resource.plural, |object| vec![object]).await?;
@@ -70,9 +94,8 @@ impl Cluster {
                 let name =
                     format!("{}/{}", resource.kind.to_lowercase(), object.metadata.name.as_deref().unwrap_or_default());
                 for path in expand(&object.data, pointer) {
-                    let held = object.data.pointer(&path).and_then(Value::as_str).map(decode).unwrap_or_default();
-                    if held.iter().any(|ca| cas.contains(ca)) {
-                        found.entry(name.clone()).or_insert_with(Vec::new).extend(held);
+                    if let Some(base64) = object.data.pointer(&path).and_then(Value::as_str) {
+                        found.add(&name, base64, cas);
                     }
                 }
             }
@@ -174,7 +197,7 @@ fn with_cluster_ca(text: &str, cas: &[Certificate]) -> Result<String, String> {
 }
 
 /// kubeadm's key in `kubeadm-config`.
-const CLUSTER_CONFIGURATION: &str = "ClusterConfiguration";
+pub(super) const CLUSTER_CONFIGURATION: &str = "ClusterConfiguration";
 const SIGNER_FLAGS: [&str; 2] = ["cluster-signing-cert-file", "cluster-signing-key-file"];
 
 /// True when kubeadm's ClusterConfiguration names a signing file of its own.
@@ -300,5 +323,21 @@ mod tests {
     fn a_pattern_names_every_element() {
         let data = json!({ "webhooks": [{ "clientConfig": { "caBundle": "x" } }, { "clientConfig": {} }] });
         assert_eq!(expand(&data, "/webhooks/*/clientConfig/caBundle"), ["/webhooks/0/clientConfig/caBundle"]);
+    }
+
+    #[test]
+    fn a_broken_certificate_beside_the_cluster_ca_is_named() {
+        use base64::Engine as _;
+        let encode = |pem: &str| base64::engine::general_purpose::STANDARD.encode(pem);
+        let now = "2026-11-22T12:00:00Z".parse().unwrap();
+        let ca = crate::pki::Material::planned("kubernetes", None, now).unwrap().ca;
+        let broken = "-----BEGIN CERTIFICATE-----\nbm8=\n-----END CERTIFICATE-----\n";
+        let ours = [ca.ca_id()];
+        let mut found = CaBundles::default();
+        found.add("apiservice/good", &encode(&ca.to_pem()), &ours);
+        found.add("apiservice/bad", &encode(&format!("{}{broken}", ca.to_pem())), &ours);
+        found.add("apiservice/strange", &encode(broken), &ours);
+        assert_eq!(found.held.keys().collect::<Vec<_>>(), ["apiservice/bad", "apiservice/good"]);
+        assert_eq!(found.broken.keys().collect::<Vec<_>>(), ["apiservice/bad"]);
     }
 }

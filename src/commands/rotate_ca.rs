@@ -36,6 +36,9 @@ pub struct RotateCaArgs {
     /// The CAVersion wanted; it must be the next one
     #[arg(long, value_name = "N")]
     ca_version: Option<u32>,
+    /// Do not save a snapshot of etcd first
+    #[arg(long)]
+    no_etcd_snapshot: bool,
     /// Stop before this phase; `drop` is the point of no return
     #[arg(long, value_name = "PHASE")]
     pause_before: Option<Phase>,
@@ -81,7 +84,7 @@ enum RotateCaCommand {
 
 pub(crate) async fn run(context: &Context, args: &RotateCaArgs) -> Result<(), Error> {
     let config = load_for(&context.access("rotate-ca"), args.options.config.as_deref())?;
-    let job = Job { context, args: &args.options, config: &config };
+    let job = Job { context, args: &args.options, config: &config, etcd_snapshot: !args.no_etcd_snapshot };
     let configured = config.pause_before.as_deref().map(str::parse).transpose();
     let configured = configured.map_err(|error| Error::usage(format!("pauseBefore: {error}")))?;
     match &args.command {
@@ -102,6 +105,7 @@ struct Job<'a> {
     context: &'a Context,
     args: &'a RunArgs,
     config: &'a Config,
+    etcd_snapshot: bool,
 }
 
 impl Job<'_> {
@@ -178,6 +182,7 @@ impl Job<'_> {
             timeout: Duration::try_from(timeout).unwrap_or(Duration::ZERO),
             max_unavailable: Box::new(move |nodes| limit.of(nodes)),
             pause_before,
+            etcd_snapshot: self.etcd_snapshot,
             leaf_validity_seconds: self.config.leaf_validity.map(|validity| validity.get().as_secs()),
             algorithm: self.config.key_algorithm.map(|algorithm| algorithm.to_string()),
             ca_validity_seconds: self.config.ca_validity.map(|validity| validity.get().as_secs()),
@@ -275,6 +280,9 @@ impl View for PlanReport {
             for who in &phase.cut_off {
                 text.push_str(&format!("\n{}: cuts {who}", phase.phase));
             }
+        }
+        for warning in &self.warnings {
+            text.push_str(&format!("\nwarning: {warning}"));
         }
         for blocker in &self.blockers {
             text.push_str(&format!("\nblocked: {blocker}"));

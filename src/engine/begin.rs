@@ -11,12 +11,13 @@ use super::caller;
 use super::driver::{Driver, Settings};
 use super::observe::{Knowledge, health, inventory};
 use super::record::Record;
+use super::survey::survey;
 use crate::api::{AuthorityRecord, ClusterPkiSpec, RotationIntent};
 use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, trust};
 use crate::error::Error;
 use crate::pki::{CaId, Certificate};
 use crate::plan::{Event, EventKind};
-use crate::rotation::{Goal, Inventory, Phase, Preflight, behind, pause_left};
+use crate::rotation::{ClusterHealth, Goal, Inventory, NodeHealth, Phase, Preflight, behind, pause_left, warnings};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -93,7 +94,9 @@ impl Begin {
         let mut knowledge = Knowledge { ping: Some(ping), ..Knowledge::default() };
         knowledge.caller = caller::read(&cluster, &record);
         let known: Vec<_> = record.versions.keys().cloned().collect();
-        knowledge.ca_bundles = cluster.ca_bundles(&known).await?;
+        let bundles = cluster.ca_bundles(&known).await?;
+        knowledge.ca_bundles = bundles.held;
+        let objects = survey(&cluster, &live, bundles.broken).await?;
         let now = Instant::now();
         let driver = Driver {
             cluster,
@@ -112,36 +115,24 @@ impl Begin {
             progress: now,
             began: now,
             finished: false,
+            condition: None,
+            generation: None,
             warned: Vec::new(),
         };
-        driver.first_look(start, resumed).await
+        driver.first_look(start, &objects, resumed).await
     }
 }
 
 impl Driver {
-    async fn first_look(mut self, start: &Start<'_>, resumed: bool) -> Result<Begin, Error> {
+    async fn first_look(mut self, start: &Start<'_>, objects: &ClusterHealth, resumed: bool) -> Result<Begin, Error> {
         let asked = Timestamp::now().as_millisecond();
         let look = self.roll_call().await?;
         if start.request == Request::Continue {
             self.goal.pause_before = pause_left(&look, &self.goal);
         }
         let health = health(&self.live, asked, Timestamp::now().as_millisecond());
-        let input = Preflight {
-            inventory: &look,
-            goal: &self.goal,
-            health: &health,
-            version: env!("CARGO_PKG_VERSION"),
-            now: Timestamp::now().as_second(),
-        };
-        let caller = caller::blocker(&self.cluster, &self.record);
-        let blockers = blockers(&input, caller, start.request, resumed);
-        if !blockers.is_empty() {
+        if let Err(error) = self.may_begin(start.request, resumed, &look, &health, objects).await {
             self.lease.release().await;
-            let verb = if resumed { "go on" } else { "begin" };
-            let mut error = Error::refused(format!("the rotation cannot {verb}; nothing was changed"));
-            for blocker in &blockers {
-                error = error.caused_by(blocker.to_string());
-            }
             return Err(error);
         }
         if start.request != Request::Finalize {
@@ -151,9 +142,43 @@ impl Driver {
             }
             self.write_spec().await?;
             let phase = if resumed { crate::rotation::phase_of(&look, &self.goal) } else { Phase::Planned };
-            self.write_status(phase, Some(&look)).await?;
+            self.write_status(phase, &look).await?;
         }
         Ok(Begin { driver: self, look, resumed })
+    }
+
+    /// Refuses what must not begin, and has the way back saved for what may.
+    async fn may_begin(
+        &mut self,
+        request: Request,
+        resumed: bool,
+        look: &Inventory,
+        health: &BTreeMap<String, NodeHealth>,
+        objects: &ClusterHealth,
+    ) -> Result<(), Error> {
+        let input = Preflight {
+            inventory: look,
+            goal: &self.goal,
+            health,
+            cluster: objects,
+            version: env!("CARGO_PKG_VERSION"),
+            now: Timestamp::now().as_second(),
+        };
+        let blockers = blockers(&input, caller::blocker(&self.cluster, &self.record), request, resumed);
+        if !blockers.is_empty() {
+            let verb = if resumed { "go on" } else { "begin" };
+            let error = Error::refused(format!("the rotation cannot {verb}; nothing was changed"));
+            return Err(blockers.iter().fold(error, |error, blocker| error.caused_by(blocker.to_string())));
+        }
+        if !resumed && matches!(request, Request::Rotate { .. }) {
+            for message in warnings(&input) {
+                self.emit(EventKind::Warning { message });
+            }
+            if self.settings.etcd_snapshot {
+                self.save_etcd(look, health).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Pings every agent and waits for the answers of those that are there.

@@ -41,7 +41,7 @@ mod tests {
 
     use super::*;
     use crate::pki::CaId;
-    use crate::rotation::{Goal, Inventory};
+    use crate::rotation::{ClusterHealth, Goal, Inventory};
 
     const ROTATE: Request = Request::Rotate { ca_version: None };
 
@@ -61,7 +61,9 @@ mod tests {
             max_unavailable: 1,
             pause_before: None,
         };
-        let input = Preflight { inventory: &inventory, goal: &goal, health: &health, version: "1", now: 0 };
+        let cluster = ClusterHealth::default();
+        let input =
+            Preflight { inventory: &inventory, goal: &goal, health: &health, cluster: &cluster, version: "1", now: 0 };
         blockers(&input, caller(), ROTATE, resumed).into_iter().map(|blocker| blocker.object).collect()
     }
 

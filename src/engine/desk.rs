@@ -54,6 +54,8 @@ pub(super) fn changed_specs(common: &Common<'_>, live: &Live, inventory: &Invent
                 probes(name, &control_plane, live, common.targets, inventory)
             },
             forget: common.forget.to_vec(),
+            // Asked for and answered before anything else is.
+            snapshot: None,
             vouch_for: vouch_for(name, common.goal, inventory),
             vouchers: vouchers(name, common.goal, inventory),
             leave: false,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::caller;
@@ -24,7 +25,7 @@ use crate::rotation::{Goal, Inventory, Next, Phase, Step, maker, next};
 /// How often the driver looks although nothing happened, to notice silence and the end of patience.
 const LOOK: Duration = Duration::from_millis(500);
 /// A node that has not taken note of its object for this long is called silent.
-const SILENCE: Duration = Duration::from_secs(10);
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// kube-controller-manager's signing file as its container sees it.
 const SIGNER: &str = "/etc/kubernetes/pki/certctl/signer.pem";
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub max_unavailable: Box<dyn Fn(usize) -> usize + Send + Sync>,
     /// The phase before which to stop.
     pub pause_before: Option<Phase>,
+    /// Whether a snapshot of etcd is saved before a rotation begins.
+    pub etcd_snapshot: bool,
     /// Lifetime of new leaves, seconds.
     pub leaf_validity_seconds: Option<i64>,
     /// kubeadm's name of the new CA's key algorithm.
@@ -82,6 +85,10 @@ pub struct Driver {
     pub(super) progress: Instant,
     pub(super) began: Instant,
     pub(super) finished: bool,
+    /// The condition as this driver wrote it last.
+    pub(super) condition: Option<Condition>,
+    /// `metadata.generation` of the intent as this driver wrote it last.
+    pub(super) generation: Option<i64>,
     /// What was said to be broken already, so that it is said once.
     pub(super) warned: Vec<String>,
 }
@@ -134,12 +141,14 @@ impl Driver {
             Next::Pause(phase) => Ok(Turn::End(self.pause(phase))),
             Next::Wait(phase, reasons) => {
                 self.enter(phase, &look).await?;
+                self.note_reason(&look).await?;
                 self.wait_for(reasons)?;
                 self.write_specs(&look).await?;
                 Ok(Turn::Wait)
             }
             Next::Steps(phase, steps) => {
                 self.enter(phase, &look).await?;
+                self.note_reason(&look).await?;
                 self.check(&look, &steps)?;
                 Ok(if self.take(&look, steps).await? { Turn::Again } else { Turn::Wait })
             }
@@ -225,7 +234,8 @@ impl Driver {
             rotation.to = Some(made.authority.id.clone());
         }
         // The certificates first: a goal without certificates could not be followed by another driver.
-        self.write_status(Phase::Planned, None).await?;
+        let look = self.look();
+        self.write_status(Phase::Planned, &look).await?;
         self.write_spec().await?;
         self.goal.to = Some(made.authority.id.clone());
         self.goal.legacy = self.record.legacy(&self.goal.from, self.goal.to.as_ref());
@@ -298,7 +308,7 @@ impl Driver {
             ClusterOp::ClusterInfo(cas) => self.cluster.write_cluster_info(&self.record.certificates(cas)).await?,
             ClusterOp::CaBundles(cas) => {
                 self.cluster.write_ca_bundles(&known, &self.record.certificates(cas)).await?;
-                self.knowledge.ca_bundles = self.cluster.ca_bundles(&known).await?;
+                self.knowledge.ca_bundles = self.cluster.ca_bundles(&known).await?.held;
             }
             ClusterOp::KubeadmConfig { own_signer } => {
                 self.cluster.write_kubeadm_config(own_signer.then_some(SIGNER)).await?

@@ -10,12 +10,13 @@ use super::blockers::{NOT_ASKED, blockers, wrong_version};
 use super::caller;
 use super::observe::{Knowledge, health, inventory};
 use super::record::Record;
+use super::survey::survey;
 use crate::cluster::{Cluster, Live};
 use crate::error::Error;
 use crate::pki::CaId;
 use crate::rotation::matrix::{Matrix, model};
 use crate::rotation::simulate::{settle, take, whole_plan};
-use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, Step};
+use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, Step, warnings};
 
 /// The plan, for people and scripts.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +26,8 @@ pub struct PlanReport {
     pub ca_version: u32,
     /// What would have to be mended first.
     pub blockers: Vec<Blocker>,
+    /// What the administrator should know first, and what stops nothing.
+    pub warnings: Vec<String>,
     /// What a run asks before it changes anything, and a dry run cannot.
     pub not_asked: Vec<&'static str>,
     /// Phases in order.
@@ -75,7 +78,9 @@ pub async fn dry_run(start: &Start<'_>, max_unavailable: impl Fn(usize) -> usize
     goal.waived.extend(start.waive.iter().cloned());
     let caller = caller::read(&cluster, &record);
     let known: Vec<CaId> = record.versions.keys().cloned().collect();
-    let knowledge = Knowledge { caller, ca_bundles: cluster.ca_bundles(&known).await?, ..Knowledge::default() };
+    let bundles = cluster.ca_bundles(&known).await?;
+    let objects = survey(&cluster, &live, bundles.broken).await?;
+    let knowledge = Knowledge { caller, ca_bundles: bundles.held, ..Knowledge::default() };
     let look = inventory(&live, &record, &knowledge);
     goal.max_unavailable = max_unavailable(look.nodes.len());
     let now = Timestamp::now();
@@ -83,13 +88,15 @@ pub async fn dry_run(start: &Start<'_>, max_unavailable: impl Fn(usize) -> usize
         inventory: &look,
         goal: &goal,
         health: &health(&live, i64::MIN / 2, i64::MAX / 2),
+        cluster: &objects,
         version: env!("CARGO_PKG_VERSION"),
         now: now.as_second(),
     };
     let mut blockers = blockers(&input, caller::blocker(&cluster, &record), start.request, resumed);
     blockers.extend(wrong_version);
+    let warnings = warnings(&input);
     let phases = if blockers.is_empty() { phases(&look, &goal, &record, now)? } else { Vec::new() };
-    Ok(PlanReport { ca_version: record.wanted, blockers, not_asked: NOT_ASKED.to_vec(), phases })
+    Ok(PlanReport { ca_version: record.wanted, blockers, warnings, not_asked: NOT_ASKED.to_vec(), phases })
 }
 
 fn phases(look: &Inventory, goal: &Goal, record: &Record, now: Timestamp) -> Result<Vec<PlannedPhase>, Error> {

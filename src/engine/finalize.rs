@@ -69,7 +69,7 @@ impl Driver {
         self.record.retire(older);
         self.write_spec().await?;
         let look = self.look();
-        self.write_status(Phase::Idle, Some(&look)).await?;
+        self.write_status(Phase::Idle, &look).await?;
         loop {
             let look = self.look();
             self.write_specs(&look).await?;

@@ -17,6 +17,8 @@ mod observe;
 mod pace;
 mod record;
 mod report;
+mod snapshot;
+mod survey;
 
 pub use begin::{Begin, Request, Start};
 pub use driver::{Driver, Outcome, Settings};

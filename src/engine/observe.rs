@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 
+use super::driver::SILENCE;
 use super::record::Record;
 use crate::api::{NodePKI, NodePkiStatus, ProbeServer};
 use crate::cluster::{Live, leader_node, nodes, trust};
@@ -106,6 +108,21 @@ fn seen_from_outside(
         }
     }
     seen
+}
+
+/// Nodes that have not taken note of what was written to them, for a reader that has not been here long enough to measure it: the API
+/// server keeps the time of the last write in `metadata.managedFields`.
+pub(super) fn unheard(live: &Live, now: Timestamp) -> BTreeSet<String> {
+    let silent = |object: &&Arc<NodePKI>| {
+        let metadata = &object.metadata;
+        let status = object.status.as_ref();
+        let seen = status.is_some_and(|status| status.observed_generation >= metadata.generation.unwrap_or_default());
+        let writes = metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+        let last = writes.filter_map(|entry| Some(entry.time.as_ref()?.0)).max();
+        let old = last.is_some_and(|last| now.duration_since(last).as_secs_f64() > SILENCE.as_secs_f64());
+        !seen && old && status.is_none_or(|status| status.doing.is_none())
+    };
+    live.node_pkis.state().iter().filter(silent).filter_map(|object| object.metadata.name.clone()).collect()
 }
 
 fn cluster_view(live: &Live, knowledge: &Knowledge) -> ClusterView {

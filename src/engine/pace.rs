@@ -61,7 +61,7 @@ impl Driver {
             }
             self.write_spec().await?;
         }
-        self.write_status(phase_of(look, &self.goal), Some(look)).await
+        self.write_status(phase_of(look, &self.goal), look).await
     }
 
     pub(super) fn leave(&mut self) {

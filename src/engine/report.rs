@@ -6,14 +6,16 @@ use serde::Serialize;
 
 use super::begin::end_waivers;
 use super::driver::{Driver, Outcome};
-use super::observe::{Knowledge, inventory};
+use super::observe::{Knowledge, inventory, unheard};
 use super::record::Record;
 use crate::api::ClusterPkiStatus;
 use crate::cluster::Live;
 use crate::error::Error;
 use crate::pki::CaId;
 use crate::plan::{EventKind, same_set};
-use crate::rotation::{Inventory, NodeView, Phase, Sentence, behind, describe, missing, phase_of, target};
+use crate::rotation::{
+    Goal, Inventory, NodeView, Phase, Reason, Sentence, behind, blocked, describe, missing, phase_of, target,
+};
 
 /// Type of the one condition; its reasons are gkectl's.
 const CONDITION: &str = "CARotation";
@@ -73,18 +75,13 @@ pub struct NodeReport {
 #[must_use]
 pub fn report(live: &Live) -> Option<Report> {
     let record = Record::read(live.cluster_pki()?.as_ref());
-    let look = inventory(live, &record, &Knowledge::default());
+    let silent = unheard(live, Timestamp::now());
+    let look = inventory(live, &record, &Knowledge { silent, ..Knowledge::default() });
     let goal = record.goal(1)?;
     let planes = describe(&look, &goal, &record.versions);
     let rotating = record.rotating();
     let phase = if rotating { phase_of(&look, &goal) } else { Phase::Idle };
-    let drifted = !rotating && (drift(&look, &record) || !brought_back(&look, &record).is_empty());
-    let (status, reason) = match (rotating, drifted) {
-        (true, _) => ("False", "CARotationProgressed"),
-        (false, true) => ("False", "CARotationDrifted"),
-        (false, false) => ("True", "CARotationCompleted"),
-    };
-    let blocking = if rotating { missing(phase.next(), &look, &goal) } else { brought_back(&look, &record) };
+    let (reason, blocking) = standing(&look, &goal, &record, phase);
     let rotation = record.rotation.as_ref();
     let next = match (rotating, rotation.is_some_and(|rotation| rotation.rollback)) {
         (true, true) => "certctl rotate-ca rollback",
@@ -95,8 +92,8 @@ pub fn report(live: &Live) -> Option<Report> {
     let number = |ca: &CaId| record.versions.get(ca).copied().unwrap_or_default();
     Some(Report {
         ca_version: record.wanted,
-        status,
-        reason,
+        status: reason.status(),
+        reason: reason.name(),
         message: planes.message.clone(),
         phase: phase.name().into(),
         started: rotation.map(|rotation| format!("by {} at {}", rotation.started_by, rotation.started_at)),
@@ -109,6 +106,22 @@ pub fn report(live: &Live) -> Option<Report> {
         blocking,
         next: next.into(),
     })
+}
+
+/// The reason, and what is awaited: what only the administrator can mend first.
+fn standing(look: &Inventory, goal: &Goal, record: &Record, phase: Phase) -> (Reason, Vec<String>) {
+    if !record.rotating() {
+        let back = brought_back(look, record);
+        let drifted = drift(look, record) || !back.is_empty();
+        return (if drifted { Reason::Drifted } else { Reason::Completed }, back);
+    }
+    let mut awaited = blocked(look, goal);
+    for lack in missing(phase.next(), look, goal) {
+        if !awaited.contains(&lack) {
+            awaited.push(lack);
+        }
+    }
+    (Reason::under_way(look, goal), awaited)
 }
 
 /// What a node that is left out still lacks; `None` for one that counts, or is up to date again. While a rotation is under way there is no
@@ -147,6 +160,25 @@ fn node_report(name: &str, node: &NodeView, late: Option<Vec<String>>, number: i
     }
 }
 
+/// The condition to write. Its time is that of its status, not of its reason (Kubernetes API conventions, `metav1.Condition`).
+fn condition(
+    last: Option<&Condition>,
+    reason: Reason,
+    message: String,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let unchanged = last.filter(|last| last.status == reason.status());
+    Condition {
+        type_: CONDITION.into(),
+        status: reason.status().into(),
+        reason: reason.name().into(),
+        message,
+        last_transition_time: unchanged.map_or(Time(now), |last| last.last_transition_time.clone()),
+        observed_generation: generation,
+    }
+}
+
 /// A completed cluster in which a node holds another CA than the one in force. A node that is left out is named by its own line.
 fn drift(look: &Inventory, record: &Record) -> bool {
     let Some(current) = record.current() else { return false };
@@ -174,31 +206,40 @@ impl Driver {
     /// Writes the intent.
     pub(super) async fn write_spec(&mut self) -> Result<(), Error> {
         let spec = self.record.spec(&self.goal.waived);
-        self.cluster.write_cluster_spec(&spec).await?;
+        self.generation = self.cluster.write_cluster_spec(&spec).await?.metadata.generation;
         Ok(())
     }
 
     /// Writes the summary.
-    pub(super) async fn write_status(&mut self, phase: Phase, look: Option<&Inventory>) -> Result<(), Error> {
-        let completed = self.finished;
-        let message = look.map(|look| describe(look, &self.goal, &self.record.versions).message).unwrap_or_default();
-        let condition = Condition {
-            type_: CONDITION.into(),
-            status: if completed { "True" } else { "False" }.into(),
-            reason: if completed { "CARotationCompleted" } else { "CARotationProgressed" }.into(),
-            message: message.clone(),
-            last_transition_time: Time(Timestamp::now()),
-            observed_generation: None,
-        };
+    pub(super) async fn write_status(&mut self, phase: Phase, look: &Inventory) -> Result<(), Error> {
+        let message = describe(look, &self.goal, &self.record.versions).message;
+        let over = self.finished || !self.record.rotating();
+        let reason = if over { Reason::Completed } else { Reason::under_way(look, &self.goal) };
+        let object = self.live.cluster_pki();
+        let written = object.as_ref().and_then(|object| object.status.as_ref()?.conditions.first());
+        // The watch may be behind what this driver itself has written.
+        let last = self.condition.as_ref().or(written);
+        let generation = object.as_ref().and_then(|object| object.metadata.generation).max(self.generation);
+        let condition = condition(last, reason, message.clone(), generation, Timestamp::now());
         let status = ClusterPkiStatus {
             ca_version: Some(self.record.completed),
             phase: phase.name().into(),
             message,
-            conditions: vec![condition],
+            conditions: vec![condition.clone()],
             authorities: self.record.written(),
         };
         self.cluster.write_cluster_status(&status).await?;
+        self.condition = Some(condition);
         Ok(())
+    }
+
+    /// Writes the summary again when its reason is another: what blocks a rotation comes and goes within a phase.
+    pub(super) async fn note_reason(&mut self, look: &Inventory) -> Result<(), Error> {
+        let reason = Reason::under_way(look, &self.goal).name();
+        if self.condition.as_ref().is_some_and(|condition| condition.reason == reason) {
+            return Ok(());
+        }
+        self.write_status(phase_of(look, &self.goal), look).await
     }
 
     /// Closes the rotation: the new CAVersion is in force, the nodes are left to themselves.
@@ -215,13 +256,14 @@ impl Driver {
                 self.targets.insert(name.clone(), target);
             }
         }
+        self.drop_uploaded().await;
         if self.goal.rollback {
             self.record.retire(std::slice::from_ref(&self.goal.from));
             self.record.rotation = None;
             self.write_spec().await?;
         }
         self.finished = true;
-        self.write_status(Phase::Completed, Some(look)).await
+        self.write_status(Phase::Completed, look).await
     }
 
     /// After the end: what nodes have still to be told, and the keys that they have still to destroy.
@@ -377,5 +419,21 @@ mod tests {
         let node = node("new");
         let report = node_report("w-1", &node, late("w-1", &node, &record), |_| 2);
         assert_eq!((report.waived, report.problem), (true, None));
+    }
+
+    fn at(time: &str) -> Timestamp {
+        time.parse().unwrap()
+    }
+
+    #[test]
+    fn the_time_of_the_condition_is_that_of_its_status() {
+        let (began, later, done) = (at("2026-11-22T12:00:00Z"), at("2026-11-22T12:01:00Z"), at("2026-11-22T12:02:00Z"));
+        let first = condition(None, Reason::Progressed, "a".into(), Some(2), began);
+        let blocked = condition(Some(&first), Reason::Blocked, "b".into(), Some(3), later);
+        assert_eq!((blocked.status.as_str(), blocked.reason.as_str()), ("False", "CARotationBlocked"));
+        assert_eq!((blocked.message.as_str(), blocked.observed_generation), ("b", Some(3)));
+        assert_eq!(blocked.last_transition_time.0, began);
+        let completed = condition(Some(&blocked), Reason::Completed, "c".into(), Some(3), done);
+        assert_eq!((completed.status.as_str(), completed.last_transition_time.0), ("True", done));
     }
 }

@@ -38,6 +38,55 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), NodeError> 
     sync_folder(path)
 }
 
+/// A file that is written piece by piece, for what does not fit into memory: private from the first instant, in the place of the old
+/// file only when it is finished, and gone when it is dropped before.
+#[derive(Debug)]
+pub(super) struct Draft {
+    path: PathBuf,
+    temporary: Option<PathBuf>,
+    file: File,
+}
+
+impl Draft {
+    /// Begins a file with mode 0600 beside `path`.
+    ///
+    /// # Errors
+    /// The failing system call with the path.
+    pub(super) fn open(path: &Path) -> Result<Self, NodeError> {
+        let (temporary, file) = temporary(path)?;
+        Ok(Self { path: path.to_path_buf(), temporary: Some(temporary), file })
+    }
+
+    /// Appends.
+    ///
+    /// # Errors
+    /// The failing system call with the path.
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), NodeError> {
+        self.file.write_all(piece).map_err(NodeError::io("write", &self.path))
+    }
+
+    /// Puts the file in its place with one rename, when it is on disk.
+    ///
+    /// # Errors
+    /// The failing system call with the path; the old file is then untouched.
+    pub(super) fn finish(mut self) -> Result<(), NodeError> {
+        let temporary = self.temporary.as_ref().unwrap_or(&self.path);
+        self.file.sync_all().map_err(NodeError::io("write", &self.path))?;
+        fs::rename(temporary, &self.path).map_err(NodeError::io("write", &self.path))?;
+        self.temporary = None;
+        sync_folder(&self.path)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // What cannot be removed now is a leftover.
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
 /// Replaces `to` by a copy of `from` as [`replace`] does, without holding the content in memory.
 ///
 /// # Errors

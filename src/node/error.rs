@@ -96,6 +96,22 @@ pub enum NodeError {
         /// Its answer.
         problem: String,
     },
+    /// etcd did not answer or refused.
+    #[error("etcd at {address}: {problem}")]
+    Etcd {
+        /// The address asked.
+        address: String,
+        /// Its answer.
+        problem: String,
+    },
+    /// A file of a client's credential cannot be used.
+    #[error("cannot use {path}: {problem}")]
+    Credential {
+        /// Path as this process sees it.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An expected effect did not show in time.
     #[error("{what} for {seconds} s: {hint}")]
     Timeout {
@@ -114,6 +130,19 @@ pub enum NodeError {
         /// Its reason.
         source: BoxError,
     },
+}
+
+/// An error with its causes: what the administrator sees of it is one line.
+#[must_use]
+pub fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 impl NodeError {

@@ -141,6 +141,12 @@ impl Layout {
         self.backups().join(rotation)
     }
 
+    /// The snapshot of etcd from before a rotation. Not among the back-ups: those are read whole when a CA's key is destroyed.
+    #[must_use]
+    pub fn etcd_snapshot(&self, rotation: &str) -> PathBuf {
+        self.path(STATE).join("snapshots").join(format!("{rotation}.db"))
+    }
+
     /// What each running process had loaded when it started.
     #[must_use]
     pub fn history(&self) -> PathBuf {

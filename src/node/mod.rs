@@ -7,6 +7,7 @@ mod atomic;
 mod authorities;
 mod cri;
 mod error;
+mod etcd;
 #[cfg(test)]
 mod fixture;
 mod journal;
@@ -27,7 +28,8 @@ pub use addresses::Addresses;
 pub use apply::{ApplyContext, Callbacks, ONE_YEAR, apply};
 pub use authorities::Authorities;
 pub use cri::{ContainerState, Cri, RunningContainer};
-pub use error::{BoxError, NodeError};
+pub use error::{BoxError, NodeError, in_full};
+pub use etcd::{ETCD, Etcd, EtcdSnapshot};
 pub use layout::Layout;
 pub use loaded::History;
 pub use lock::AgentLock;

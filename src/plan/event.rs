@@ -75,6 +75,19 @@ pub enum EventKind {
         /// One sentence.
         message: String,
     },
+    /// A snapshot of etcd was saved, before anything was changed.
+    SnapshotSaved {
+        /// The node.
+        node: String,
+        /// Path on the node.
+        path: String,
+        /// Size of the file, bytes.
+        bytes: i64,
+        /// Revision of etcd's data.
+        revision: i64,
+        /// SHA-256 of the file, hex.
+        sha256: String,
+    },
     /// The rotation, or the rollback, is complete.
     Finished {
         /// The generation now in force.

@@ -9,8 +9,10 @@
 //! **Assumptions.** The inventory is true: what an agent reports was read from files, handshakes and processes.
 
 mod approval;
+mod condition;
 mod inventory;
 pub mod matrix;
+mod objects;
 mod pause;
 mod phase;
 mod planner;
@@ -21,7 +23,9 @@ mod status;
 mod targets;
 
 pub use approval::{Refusal, ServingRequest, may_approve, strange_names};
+pub use condition::{Reason, blocked};
 pub use inventory::{ClusterView, Goal, Inventory, NodeView, verdict};
+pub use objects::{ClusterHealth, KubeadmRecord, warnings};
 pub use pause::pause_left;
 pub use phase::{Phase, UnknownPhase};
 pub use planner::{Next, Step, maker, next};

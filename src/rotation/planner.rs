@@ -3,9 +3,9 @@
 use crate::pki::CaId;
 use crate::plan::{ClusterOp, Leaf, NodeTarget, Op, Verdict, node_ops};
 
+use super::condition::unheard;
 use super::inventory::{Goal, Inventory, NodeView, verdict};
 use super::phase::Phase;
-use super::preflight::leave_out;
 use super::progress::{Missing, missing, phase_of};
 use super::targets::target;
 
@@ -92,12 +92,7 @@ pub fn maker<'a>(inventory: &'a Inventory, goal: &'a Goal) -> Option<&'a str> {
 fn waiting_for(phase: Phase, inventory: &Inventory, goal: &Goal) -> Vec<Missing> {
     let mut reasons = Vec::new();
     for (name, node) in inventory.counted(goal) {
-        if let Some(problem) = &node.problem {
-            reasons.push(format!("node/{name}: {problem}"));
-        }
-        if !node.responding {
-            reasons.push(format!("node/{name}: its agent does not respond ({})", leave_out(name, node)));
-        }
+        reasons.extend(unheard(name, node));
     }
     reasons.extend(missing(phase, inventory, goal));
     reasons

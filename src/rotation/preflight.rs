@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use crate::plan::{CertificateKind, CertificateRow, Verdict};
 
 use super::inventory::{Goal, Inventory, NodeView, verdict};
+use super::objects::{ClusterHealth, objects};
 
 /// Largest difference between a node's clock and the driver's, in seconds.
 pub(super) const MAX_CLOCK_SKEW: i64 = 60;
+
+/// A rotation may be paused, and nothing renews a leaf meanwhile: one that has less left must be renewed first. Seconds.
+pub(super) const SOON: i64 = 30 * 60;
 
 /// One reason not to begin, with its remedy.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -33,7 +37,8 @@ pub struct NodeHealth {
     pub agent_version: Option<String>,
     /// Node's clock minus the driver's, seconds, with the round trip taken off.
     pub clock_skew: i64,
-    /// etcd on this node: `Some(false)` when it does not answer healthy, `None` without etcd.
+    /// etcd on this node: `Some(false)` when it does not answer healthy, `None` without etcd. Its `/readyz` is a linearizable read, so each
+    /// member speaks for the quorum too (`server/etcdserver/api/etcdhttp/health.go`).
     pub etcd_healthy: Option<bool>,
     /// Every certificate of the node.
     pub certificates: Vec<CertificateRow>,
@@ -53,6 +58,8 @@ pub struct Preflight<'a> {
     pub goal: &'a Goal,
     /// Health by node.
     pub health: &'a BTreeMap<String, NodeHealth>,
+    /// Health of the cluster's objects.
+    pub cluster: &'a ClusterHealth,
     /// Version of the driver, which the agents must have too.
     pub version: &'a str,
     /// Seconds since the Unix epoch.
@@ -90,6 +97,7 @@ pub fn preflight(input: &Preflight<'_>) -> Vec<Blocker> {
             "run `certctl install` and wait until its pods run on the control-plane nodes",
         );
     }
+    objects(input, &mut blockers);
     blockers
 }
 
@@ -117,13 +125,14 @@ pub fn waiver_blockers(inventory: &Inventory, goal: &Goal) -> Vec<Blocker> {
         .collect()
 }
 
-struct Found<'a> {
-    object: String,
-    blockers: &'a mut Vec<Blocker>,
+/// Where blockers of one object are collected.
+pub(super) struct Found<'a> {
+    pub(super) object: String,
+    pub(super) blockers: &'a mut Vec<Blocker>,
 }
 
 impl Found<'_> {
-    fn add(&mut self, problem: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn add(&mut self, problem: impl Into<String>, remedy: impl Into<String>) {
         self.blockers.push(Blocker { object: self.object.clone(), problem: problem.into(), remedy: remedy.into() });
     }
 }
@@ -164,6 +173,11 @@ fn certificates(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, fou
             found.add(format!("{}: {problem}", row.path), "repair or remove the file, then try again");
         } else if row.not_after_seconds <= input.now && counts(row) {
             found.add(format!("{} has expired", row.path), "renew it first (`certctl renew`, `kubeadm certs renew`), or bring the cluster back with `certctl repair`");
+        } else if row.not_after_seconds <= input.now + SOON && counts(row) {
+            found.add(
+                format!("{} expires within {} min, and a rotation may be paused", row.path, SOON / 60),
+                "renew it first (`kubeadm certs renew`; a kubelet renews its own through the CSR API)",
+            );
         }
     }
     serving(input, node, health, found);

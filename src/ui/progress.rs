@@ -97,6 +97,11 @@ impl Progress {
     }
 }
 
+/// The words for a snapshot of etcd.
+fn snapshot_words(node: &str, path: &str, bytes: i64, revision: i64) -> String {
+    format!("saved etcd, revision {revision}: {path} on {node}, {} KiB", bytes / 1024)
+}
+
 /// How long plain output may stay silent: long enough for a log, short enough for CI systems that kill silent jobs.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 

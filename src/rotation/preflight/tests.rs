@@ -26,7 +26,7 @@ fn row(path: &str, kind: CertificateKind) -> CertificateRow {
     let mut row = CertificateRow::broken(path, 0, kind, String::new());
     row.problem = None;
     row.issuer_id = Some(old());
-    row.not_after_seconds = NOW + 1;
+    row.not_after_seconds = NOW + SOON + 1;
     row
 }
 
@@ -91,7 +91,14 @@ impl World {
 
     fn blockers(&self) -> Vec<Blocker> {
         let Self { inventory, goal, health } = self;
-        preflight(&Preflight { inventory, goal, health, version: VERSION, now: NOW })
+        preflight(&Preflight {
+            inventory,
+            goal,
+            health,
+            cluster: &ClusterHealth::default(),
+            version: VERSION,
+            now: NOW,
+        })
     }
 }
 
@@ -112,6 +119,7 @@ type Break = fn(&mut World);
 #[case::slow_clock("cp-1", "clock is -61 s off", |world: &mut World| world.health("cp-1").clock_skew = -61)]
 #[case::broken_file("cp-1", "apiserver.crt: garbage", |world: &mut World| world.row("cp-1", "apiserver.crt").problem = Some("garbage".into()))]
 #[case::apiserver("cp-1", "pki/apiserver.crt has expired", |world: &mut World| world.row("cp-1", "apiserver.crt").not_after_seconds = NOW)]
+#[case::soon("cp-1", "apiserver.crt expires within 30 min", |world: &mut World| world.row("cp-1", "apiserver.crt").not_after_seconds = NOW + SOON)]
 #[case::etcd_leaf("cp-1", "etcd/server.crt has expired", |world: &mut World| world.row("cp-1", "etcd/server.crt").not_after_seconds = NOW)]
 #[case::front_proxy("cp-1", "front-proxy-client.crt has expired", |world: &mut World| world.row("cp-1", "proxy-client.crt").not_after_seconds = NOW)]
 #[case::admin("cp-1", "admin.conf has expired", |world: &mut World| world.row("cp-1", "admin.conf").not_after_seconds = NOW)]

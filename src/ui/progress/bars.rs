@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::Marks;
+use super::{Marks, snapshot_words};
 use crate::plan::{Event, EventKind};
 
 /// How many nodes fit on a line by name.
@@ -45,6 +45,9 @@ impl Bars {
                 reasons.iter().for_each(|reason| self.say(&format!("blocked: {reason}")));
             }
             EventKind::Warning { message } => self.say(&format!("warning: {message}")),
+            EventKind::SnapshotSaved { node, path, bytes, revision, .. } => {
+                self.say(&snapshot_words(node, path, *bytes, *revision));
+            }
             EventKind::Finished { ca_version, seconds, message } => {
                 self.end_phase(self.phase.marks.done);
                 self.say(&format!("finished at CAVersion {ca_version} in {seconds:.1} s: {message}"));
@@ -121,6 +124,7 @@ impl PhaseLine {
             EventKind::Paused { .. }
             | EventKind::Blocked { .. }
             | EventKind::Warning { .. }
+            | EventKind::SnapshotSaved { .. }
             | EventKind::Finished { .. } => {}
         }
     }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::snapshot_words;
 use crate::plan::{Event, EventKind};
 
 /// Writes lines to stderr from a thread of its own, which also knows when nothing was said for a while.
@@ -92,6 +93,9 @@ impl Script {
             }
             EventKind::Blocked { reasons } => reasons.iter().map(|reason| format!("blocked: {reason}")).collect(),
             EventKind::Warning { message } => vec![format!("warning: {message}")],
+            EventKind::SnapshotSaved { node, path, bytes, revision, .. } => {
+                vec![snapshot_words(node, path, *bytes, *revision)]
+            }
             EventKind::Finished { ca_version, seconds, message } => {
                 self.over = true;
                 vec![format!("finished at CAVersion {ca_version} in {seconds:.1} s: {message}")]
