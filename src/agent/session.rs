@@ -310,7 +310,7 @@ impl Session {
                 Observation { state: last.state, rows: last.certificates, problems: Vec::new() }
             }
         };
-        problems.extend(observed.problems.iter().cloned());
+        problems.extend(observed.problems.iter().chain(authorities.problems()).cloned());
         let mut status = NodePkiStatus {
             observed_generation: generation,
             agent_version: env!("CARGO_PKG_VERSION").into(),

@@ -10,8 +10,8 @@ use super::key_files;
 use super::layout::{CA_CERT, CA_KEY, Layout};
 use crate::pki::{CaId, Certificate, CertificateAuthority, PrivateKey};
 
-/// CA certificates, cross-signed CA certificates and, on control-plane nodes, CA keys, kept in `/var/lib/certctl/authorities`:
-/// `ID.crt`, `ID.by.SIGNER.crt` and `ID.key` (0600 in a folder of 0700). The CAs of `pki/ca.crt` are known too.
+/// CA certificates and, on control-plane nodes, CA keys, kept in `/var/lib/certctl/authorities`: `ID.crt` and `ID.key` (0600 in a
+/// folder of 0700). The CAs of `pki/ca.crt` are known too, and for this process what the node's object says.
 #[derive(Clone, Debug)]
 pub struct Authorities {
     layout: Layout,
@@ -36,15 +36,12 @@ impl Authorities {
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
             .unwrap_or_default();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "crt"));
-        // `ID.crt` before `ID.by.SIGNER.crt`: a cross needs its signer to be known.
-        files.sort_by_key(|path| (is_cross(path), path.clone()));
+        files.sort();
         files.push(layout.path(CA_CERT));
         for path in files {
-            let cross = is_cross(&path);
             let Ok(pem) = fs::read(&path) else { continue };
             for certificate in Certificate::each_from_pem(&pem) {
                 match certificate {
-                    Ok(certificate) if cross => all.know_cross(certificate),
                     Ok(certificate) => all.know(certificate),
                     Err(error) => all.problems.push(format!("{}: {error}", layout.on_node(&path))),
                 }
@@ -88,11 +85,6 @@ impl Authorities {
     /// Every CA certificate.
     pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         self.certificates.values()
-    }
-
-    /// Every cross-signed certificate with subject and signer.
-    pub fn crosses(&self) -> impl Iterator<Item = (&CaId, &CaId, &Certificate)> {
-        self.crosses.iter().map(|((subject, signer), certificate)| (subject, signer, certificate))
     }
 
     /// A CA's certificate.
@@ -153,23 +145,6 @@ impl Authorities {
         Ok(())
     }
 
-    /// Writes a cross-signed certificate into the folder.
-    ///
-    /// # Errors
-    /// Its signer is not known, or the file cannot be written.
-    pub fn keep_cross(&mut self, cross: &Certificate, signer: &CaId) -> Result<(), NodeError> {
-        let signed = cross.signed_by(self.certificate(signer)?);
-        let subject = cross.ca_id();
-        if !signed {
-            return Err(NodeError::NoCross { subject, signer: signer.clone() });
-        }
-        atomic::private_folder(&self.folder)?;
-        let path = self.folder.join(format!("{subject}.by.{signer}.crt"));
-        atomic::replace(&path, cross.to_pem().as_bytes(), atomic::SECRET)?;
-        self.crosses.insert((subject, signer.clone()), cross.clone());
-        Ok(())
-    }
-
     /// Writes a CA's certificate and key into the folder, the key first: a certificate alone would claim too much.
     ///
     /// # Errors
@@ -203,7 +178,7 @@ impl Authorities {
         if self.kept().contains(&id) { Ok(Some(id)) } else { self.keep(&stock).map(Some) }
     }
 
-    /// Unlinks a CA's key, certificate and crosses, and every copy of the key in back-ups and in kube-controller-manager's signing
+    /// Unlinks a CA's key and certificate, and every copy of the key in back-ups and in kube-controller-manager's signing
     /// file. The blocks are not overwritten: on copy-on-write file systems and flash that would promise more than it does.
     ///
     /// The copies go first: as long as one of them may be left, [`Self::kept`] still names the CA, also after a crash.
@@ -214,12 +189,7 @@ impl Authorities {
         key_files::purge(&self.layout, id)?;
         atomic::remove(&self.key_path(id))?;
         atomic::remove(&self.certificate_path(id))?;
-        let gone: Vec<_> =
-            self.crosses.keys().filter(|(subject, signer)| subject == id || signer == id).cloned().collect();
-        for (subject, signer) in gone {
-            atomic::remove(&self.folder.join(format!("{subject}.by.{signer}.crt")))?;
-            self.crosses.remove(&(subject, signer));
-        }
+        self.crosses.retain(|(subject, signer), _| subject != id && signer != id);
         self.certificates.remove(id);
         Ok(())
     }
@@ -243,8 +213,4 @@ pub(crate) fn read_key(path: &Path, named: &str) -> Result<Option<PrivateKey>, N
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(NodeError::io("read", path)(error)),
     }
-}
-
-fn is_cross(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().contains(".by."))
 }

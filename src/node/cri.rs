@@ -8,8 +8,6 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use k8s_cri::v1 as api;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -17,11 +15,10 @@ use super::error::NodeError;
 use crate::plan::Component;
 
 const NAMESPACE: &str = "io.kubernetes.pod.namespace";
-const POD: &str = "io.kubernetes.pod.name";
 const POD_UID: &str = "io.kubernetes.pod.uid";
 const CONTAINER: &str = "io.kubernetes.container.name";
 
-/// Longest answer to wait for; a stop waits for its own time on top.
+/// Longest answer to wait for.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// One container of a control-plane component.
@@ -35,20 +32,6 @@ pub struct ContainerState {
     pub running: bool,
     /// When it was created: before its process started and before its mounts were resolved, so what is older was seen by it.
     pub created: Timestamp,
-}
-
-/// A running container of any pod, for naming those that started before a time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RunningContainer {
-    /// Namespace of the pod.
-    pub namespace: String,
-    /// Name of the pod.
-    pub pod: String,
-    /// Name of the container.
-    pub container: String,
-    /// Seconds since the Unix epoch.
-    pub created: i64,
 }
 
 /// A connection that is made when it is first needed, and again after a restart of the runtime.
@@ -81,7 +64,7 @@ impl Cri {
             (NAMESPACE.to_owned(), "kube-system".to_owned()),
             (CONTAINER.to_owned(), component.name().to_owned()),
         ]);
-        let mut all: Vec<ContainerState> = self.list(labels, None).await?.iter().map(state_of).collect();
+        let mut all: Vec<ContainerState> = self.list(labels).await?.iter().map(state_of).collect();
         all.sort_by_key(|container| std::cmp::Reverse(container.created));
         Ok(all)
     }
@@ -92,27 +75,6 @@ impl Cri {
     /// The runtime does not answer.
     pub async fn running(&self, component: Component) -> Result<Option<ContainerState>, NodeError> {
         Ok(self.containers(component).await?.into_iter().find(|container| container.running))
-    }
-
-    /// Every running container of the node.
-    ///
-    /// # Errors
-    /// The runtime does not answer.
-    pub async fn all_running(&self) -> Result<Vec<RunningContainer>, NodeError> {
-        let running = api::ContainerStateValue { state: api::ContainerState::ContainerRunning as i32 };
-        let containers = self.list(HashMap::new(), Some(running)).await?;
-        let label = |container: &api::Container, name: &str| container.labels.get(name).cloned().unwrap_or_default();
-        let mut all: Vec<RunningContainer> = containers
-            .iter()
-            .map(|container| RunningContainer {
-                namespace: label(container, NAMESPACE),
-                pod: label(container, POD),
-                container: label(container, CONTAINER),
-                created: container.created_at / 1_000_000_000,
-            })
-            .collect();
-        all.sort_by(|a, b| (&a.namespace, &a.pod, &a.container).cmp(&(&b.namespace, &b.pod, &b.container)));
-        Ok(all)
     }
 
     /// UIDs of the static pods of a component that have a ready sandbox.
@@ -135,24 +97,8 @@ impl Cri {
         Ok(pods.map(|pod| pod.uid).collect())
     }
 
-    /// Stops a container: the way out when the kubelet does not act on a manifest.
-    ///
-    /// # Errors
-    /// The runtime does not answer or cannot stop it.
-    pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), NodeError> {
-        let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
-        let mut request = tonic::Request::new(api::StopContainerRequest { container_id: id.to_owned(), timeout });
-        request.set_timeout(grace + ANSWER);
-        self.client.clone().stop_container(request).await.map_err(|status| self.failed(&status))?;
-        Ok(())
-    }
-
-    async fn list(
-        &self,
-        label_selector: HashMap<String, String>,
-        state: Option<api::ContainerStateValue>,
-    ) -> Result<Vec<api::Container>, NodeError> {
-        let filter = api::ContainerFilter { label_selector, state, ..api::ContainerFilter::default() };
+    async fn list(&self, label_selector: HashMap<String, String>) -> Result<Vec<api::Container>, NodeError> {
+        let filter = api::ContainerFilter { label_selector, ..api::ContainerFilter::default() };
         let request = api::ListContainersRequest { filter: Some(filter) };
         let answer = self.client.clone().list_containers(request).await.map_err(|status| self.failed(&status))?;
         Ok(answer.into_inner().containers)

@@ -18,7 +18,6 @@ mod lock;
 pub mod manifest;
 mod observe;
 mod pki_dir;
-
 mod static_pods;
 mod systemd;
 mod unit;
@@ -27,7 +26,7 @@ pub use crate::plan::{CertificateKind, CertificateRow};
 pub use addresses::Addresses;
 pub use apply::{ApplyContext, Callbacks, ONE_YEAR, apply};
 pub use authorities::Authorities;
-pub use cri::{ContainerState, Cri, RunningContainer};
+pub use cri::{ContainerState, Cri};
 pub use error::{BoxError, NodeError, in_full};
 pub use etcd::{ETCD, Etcd, EtcdSnapshot};
 pub use layout::Layout;

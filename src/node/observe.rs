@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::atomic;
-use super::cri::{Cri, RunningContainer};
+use super::cri::Cri;
 use super::error::NodeError;
 use super::key_files;
 use super::layout::{CA_CERT, KUBELET_CLIENT, KUBELET_SERVER, Layout, PARKED, PROGRAM, STATE, UNITS};
@@ -127,14 +127,6 @@ impl Node {
             history.save(&self.layout)?;
         }
         Ok(observation)
-    }
-
-    /// Every running container, for naming those that are older than a time.
-    ///
-    /// # Errors
-    /// The runtime does not answer.
-    pub async fn running_containers(&self) -> Result<Vec<RunningContainer>, NodeError> {
-        self.cri.all_running().await
     }
 
     /// Why kube-controller-manager's manifest could not be pointed at a signing file of its own; tried, nothing is written. `None` where

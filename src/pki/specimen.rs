@@ -59,12 +59,6 @@ impl Material {
         let old_by_new = vec![(new.certificate().ca_id(), new.cross_sign(old.certificate(), now)?)];
         Ok((Self::from_authority(&old, old_by_new, now)?, Self::from_authority(&new, new_by_old, now)?))
     }
-
-    /// The cross-signed certificate of this CA that `signer` made.
-    #[must_use]
-    pub fn cross_by(&self, signer: &CaId) -> Option<&Certificate> {
-        self.crosses.iter().find(|(by, _)| by == signer).map(|(_, certificate)| certificate)
-    }
 }
 
 /// P-256 whatever the real key is: a model is verified, not measured, and RSA keys take a second to make.
