@@ -603,7 +603,7 @@ _certctl() {
             return 0
             ;;
         certctl__subcmd__rotate__subcmd__ca)
-            opts="-y -o -v -h --config --yes --waive --timeout --max-unavailable --dry-run --ca-version --pause-before --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help continue rollback finalize"
+            opts="-y -o -v -h --config --yes --waive --timeout --max-unavailable --dry-run --ca-version --no-etcd-snapshot --pause-before --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help continue rollback finalize"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -97,6 +97,7 @@ json\t'One JSON object a line, on stdout'
 none\t'Nothing'"
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -s y -l yes -d 'Do not ask'
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l dry-run -d 'Print the plan and change nothing'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l no-etcd-snapshot -d 'Do not save a snapshot of etcd first'
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -s h -l help -d 'Print help'
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -f -a "continue" -d 'Go on with what is under way, past the pause before which it stands'
