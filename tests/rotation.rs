@@ -19,7 +19,7 @@ fn ca(name: &str) -> CaId {
 }
 
 fn conf(ca: &CaId) -> ConfState {
-    ConfState { issuer: Some(ca.clone()), trust: vec![ca.clone()], not_after: 1 }
+    ConfState { issuer: Some(ca.clone()), trust: vec![ca.clone()], not_after: 1, own_server: false }
 }
 
 fn node(control_plane: bool, old: &CaId) -> NodeView {
@@ -47,6 +47,18 @@ fn node(control_plane: bool, old: &CaId) -> NodeView {
     NodeView { state, responding: true, ready: true, ..NodeView::default() }
 }
 
+/// Its components talk to its own API server, as kubeadm has it.
+fn with_own_server(mut node: NodeView) -> NodeView {
+    let NodeState { disk, loaded, .. } = &mut node.state;
+    for conf in [Conf::ControllerManager, Conf::Scheduler] {
+        disk.confs.get_mut(&conf).unwrap().own_server = true;
+    }
+    for process in [&mut loaded.controller_manager, &mut loaded.scheduler] {
+        process.as_mut().unwrap().conf.as_mut().unwrap().own_server = true;
+    }
+    node
+}
+
 /// A kubelet with `serverTLSBootstrap`: it serves a certificate of the cluster CA.
 fn with_serving(mut node: NodeView, issuer: &CaId) -> NodeView {
     let leaf = LeafState { issuer: Some(issuer.clone()), vouched_by: Vec::new(), not_after: 1 };
@@ -61,7 +73,9 @@ fn cluster(control_planes: usize, workers: usize) -> (Inventory, Goal) {
     // Mixed on purpose: every second node has a serving certificate from the cluster, the others a self-signed one.
     let kubelet = |view: NodeView, number: usize| if number % 2 == 1 { with_serving(view, &old) } else { view };
     for number in 1..=control_planes {
-        nodes.insert(format!("cp-{number}"), kubelet(node(true, &old), number));
+        // The others' components ask a balancer in front of every API server.
+        let view = if number % 2 == 1 { with_own_server(node(true, &old)) } else { node(true, &old) };
+        nodes.insert(format!("cp-{number}"), kubelet(view, number));
     }
     for number in 1..=workers {
         nodes.insert(format!("w-{number}"), kubelet(node(false, &old), number));
@@ -195,7 +209,11 @@ fn a_whole_rotation_ends_in_the_stock_layout_with_the_restarts_that_are_promised
         }
     }
     for ((node, process), count) in &restarts {
-        let promised = if *process == "kube-controller-manager" { 3 } else { 1 };
+        let promised = match (*process, node.as_str()) {
+            ("kube-controller-manager", "cp-2") => 3,
+            ("kube-controller-manager", _) => 2,
+            _ => 1,
+        };
         assert_eq!(*count, promised, "{process} on {node}");
     }
     assert_eq!(
@@ -231,8 +249,15 @@ fn serving_of(node: &NodeView) -> Option<(CaId, Vec<CaId>)> {
 }
 
 #[test]
-fn the_sentence_of_phase_five_is_that_of_gkectl() {
+fn the_sentences_of_phases_three_and_five_are_those_of_gkectl() {
     let (mut world, mut goal) = cluster(3, 2);
+    let versions = BTreeMap::from([(ca("old"), 1), (ca("new"), 2)]);
+    goal.pause_before = Some(Phase::DPTrusted);
+    assert!(!run(&mut world, &mut goal, usize::MAX));
+    assert_eq!(
+        describe(&world, &goal, &versions).message,
+        "Control plane has CA bundle [1 2], certs from CA 1, CA 1 is CSR signer. Data plane has CA bundle [1], CA 1 was CSR signer at last restart."
+    );
     goal.pause_before = Some(Phase::SignerSwitched);
     assert!(!run(&mut world, &mut goal, usize::MAX));
     assert_eq!(next(&world, &goal), Next::Pause(Phase::SignerSwitched));
@@ -395,6 +420,27 @@ fn a_serving_certificate_without_the_cross_signed_chain_is_refused_by_processes_
     let without = matrix.check(&world, &goal, &step(Vec::new()));
     assert!(without.iter().any(|v| v.verifier.contains("before the rotation")), "{without:?}");
     assert_eq!(matrix.check(&world, &goal, &step(vec![ca("old")])), Vec::new());
+}
+
+#[test]
+fn a_client_that_only_meets_its_own_api_server_needs_no_other_to_trust_it() {
+    let (world, goal) = begun(3, 2);
+    let materials = materials();
+    let refused_by = |node: &str, with_bundle: bool| {
+        let both = vec![ca("old"), ca("new")];
+        let conf = Op::WriteConf { conf: Conf::ControllerManager, issuer: Some(ca("new")), trust: both.clone() };
+        let bundle = with_bundle.then_some(Op::WriteBundle(both));
+        let during: Vec<Op> = bundle.into_iter().chain([conf]).collect();
+        let ops =
+            vec![Op::RestartStaticPod { component: Component::KubeControllerManager, own_signer: Some(true), during }];
+        let wanted = target(Phase::CPTrusted, &world.nodes[node], &world, &goal).unwrap();
+        let steps = [Step::Node { node: node.into(), target: Box::new(wanted), ops }];
+        let violations = Matrix::new(&materials, now()).check(&world, &goal, &steps);
+        violations.into_iter().map(|violation| violation.verifier).collect::<Vec<String>>()
+    };
+    assert_eq!(refused_by("cp-1", true), [""; 0]);
+    assert_eq!(refused_by("cp-1", false), ["kube-apiserver of node/cp-1"]);
+    assert!(!refused_by("cp-2", true).is_empty(), "it may meet any of them, through a balancer");
 }
 
 #[test]

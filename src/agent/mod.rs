@@ -10,6 +10,7 @@
 mod changes;
 mod host;
 mod operations;
+mod pace;
 mod probing;
 mod requests;
 mod session;

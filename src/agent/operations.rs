@@ -3,15 +3,21 @@
 use std::time::Duration;
 
 use futures::FutureExt;
+use jiff::Timestamp;
 
+use super::probing::throw_away;
 use super::vouching::Asker;
 use crate::cluster::{Cluster, csr, release_leader};
-use crate::node::{Addresses, BoxError, Callbacks, Layout};
-use crate::plan::{Component, Conf};
+use crate::node::{Addresses, Authorities, BoxError, Callbacks, Layout};
+use crate::pki::CaId;
+use crate::plan::{Component, Conf, Verdict};
 use crate::probe;
 
 /// Longest wait for a component that has just started to say that it is healthy.
 const HEALTHY: Duration = Duration::from_secs(60);
+/// Longest wait for kube-apiserver to notice a new ca.crt: at once as a rule, and every minute for certain
+/// (`k8s.io/apiserver/pkg/server/dynamiccertificates`, `FileRefreshDuration`).
+const RELOADED: Duration = Duration::from_secs(75);
 /// Longest wait for one answer.
 const ANSWER: Duration = Duration::from_secs(2);
 /// Pause between two questions to a component that starts.
@@ -20,11 +26,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SIGNED: Duration = Duration::from_secs(60);
 
 /// The cluster's part of an operation, for one node; new certificates shall live for `lifetime` seconds.
-pub(super) fn callbacks(asker: Asker, layout: &Layout, lifetime: Option<i64>) -> Callbacks {
-    let (cluster, node, layout) = (asker.cluster.clone(), asker.node.clone(), layout.clone());
-    let (kubelet, started) = (layout.clone(), layout.clone());
+pub(super) fn callbacks(asker: Asker, authorities: &Authorities, lifetime: Option<i64>) -> Callbacks {
+    let (cluster, node, layout) = (asker.cluster.clone(), asker.node.clone(), authorities.layout().clone());
+    let (kubelet, started, authorities) = (layout.clone(), layout.clone(), authorities.clone());
     Callbacks {
         component_gone: Box::new(move |component| release(cluster.clone(), component, node.clone()).boxed()),
+        admitted: Box::new(move |ca| admitted(authorities.clone(), ca).boxed()),
         component_ready: Box::new(move |component| ready(started.clone(), component).boxed()),
         sign_kubelet_client: Box::new(move |request| sign(layout.clone(), asker.clone(), request, lifetime).boxed()),
         sign_kubelet_serving: Box::new(move |request| sign_serving(kubelet.clone(), request, lifetime).boxed()),
@@ -36,6 +43,19 @@ async fn release(cluster: Cluster, component: Component, node: String) {
     if let Err(error) = release_leader(&cluster, component.name(), &node).await {
         tracing::warn!(component = component.name(), %error, "its leader lease runs out by itself");
     }
+}
+
+/// Asks kube-apiserver with a throw-away client certificate of the CA until it is let in.
+async fn admitted(authorities: Authorities, ca: CaId) -> Result<(), BoxError> {
+    let client = throw_away(&authorities.authority(&ca)?, Timestamp::now())?;
+    let address = Addresses::read(authorities.layout()).apiserver;
+    let let_in = async {
+        while client.verdict(&address, "/version", ANSWER).await != Verdict::Accepted {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let late = || format!("https://{address} did not let one in within {} s", RELOADED.as_secs());
+    tokio::time::timeout(RELOADED, let_in).await.map_err(|_| late().into())
 }
 
 async fn ready(layout: Layout, component: Component) -> Result<(), BoxError> {

@@ -61,7 +61,8 @@ struct Occasion {
     probes: Vec<Probe>,
 }
 
-struct Client {
+/// Somebody who can be let in or refused, and has no rights.
+pub(super) struct Client {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     until: Timestamp,
@@ -135,7 +136,7 @@ impl Prober {
             let Entry::Vacant(slot) = self.clients.entry(ca) else { continue };
             let authority = stock.clone().filter(|stock| stock.certificate().ca_id() == *slot.key());
             let authority = authority.map_or_else(|| authorities.authority(slot.key()), Ok);
-            let issued = authority.map_err(|error| error.to_string()).and_then(|authority| issue(&authority, now));
+            let issued = authority.map_err(|error| error.to_string()).and_then(|authority| throw_away(&authority, now));
             match issued {
                 Ok(client) => drop(slot.insert(client)),
                 Err(problem) => tracing::warn!(ca = slot.key().short(), %problem, "no probe certificate"),
@@ -157,15 +158,7 @@ impl Prober {
             }
         }
         let verdicts = self.clients.iter().map(|(ca, client)| async move {
-            let verdict = probe::client_verdict(
-                &endpoint.address,
-                probe::host(&endpoint.address),
-                client.chain.clone(),
-                client.key.clone_key(),
-                endpoint.path,
-                LIMIT,
-            );
-            (ca.clone(), verdict.await)
+            (ca.clone(), client.verdict(&endpoint.address, endpoint.path, LIMIT).await)
         });
         state.clients = join_all(verdicts).await.into_iter().collect();
         state
@@ -177,7 +170,16 @@ async fn at_most<T>(limit: usize, questions: impl Iterator<Item = impl Future<Ou
     futures::stream::iter(questions).buffered(limit).collect().await
 }
 
-fn issue(authority: &CertificateAuthority, now: Timestamp) -> Result<Client, String> {
+impl Client {
+    /// Whether the endpoint lets it in.
+    pub(super) async fn verdict(&self, address: &str, path: &str, limit: Duration) -> Verdict {
+        let (chain, key) = (self.chain.clone(), self.key.clone_key());
+        probe::client_verdict(address, probe::host(address), chain, key, path, limit).await
+    }
+}
+
+/// A client of this CA.
+pub(super) fn throw_away(authority: &CertificateAuthority, now: Timestamp) -> Result<Client, String> {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).map_err(|error| error.to_string())?;
     let leaf = authority
         .issue_client(PROBE_USER, &[], key.spki_der(), PROBE_VALIDITY, now)

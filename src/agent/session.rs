@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use super::changes::{follow_folders, follow_object, node_folders};
 use super::host::Host;
 use super::operations::callbacks;
-use super::probing::Prober;
+use super::pace::{Outlook, pause};
+use super::probing::{Answers, Prober};
 use super::requests::Handout;
 use super::vouching::{Asker, Vouching};
 use super::{Until, requests, snapshot, unit};
@@ -22,18 +23,13 @@ use crate::pki::{CaId, Certificate, SealingKey};
 use crate::plan::{Component, NodeTarget, Op, node_ops};
 use crate::probe;
 
-/// Pause before an endpoint that does not yet answer as its files promise is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(150);
-/// The same, when it has not for a while (a node that is down).
-const ASK_AGAIN_LATER: Duration = Duration::from_secs(2);
-/// Questions after which the longer pause is taken.
-const OFTEN: u32 = 40;
-/// Pause before an operation that failed is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(2);
 /// Several files change together: they are looked at once.
 const GATHER: Duration = Duration::from_millis(50);
 /// Where etcd answers without TLS on a kubeadm node (`--listen-metrics-urls`).
 const ETCD_HEALTH: (&str, &str) = ("127.0.0.1:2381", "/readyz");
+
+/// How often in a row asking the endpoints may be put off.
+const PUT_OFF: u8 = 3;
 
 /// Name of the back-ups when the driver gives none.
 const UNNAMED: &str = "unnamed";
@@ -58,6 +54,8 @@ pub struct Session {
     /// The API server refuses the credential.
     refused: bool,
     unsettled: u32,
+    /// How often in a row the endpoints were not asked to the end.
+    put_off: u8,
 }
 
 /// What to do now: the next operation, or several restarts of static pods at once, which have nothing to do with each other.
@@ -69,27 +67,6 @@ fn next_ops(ops: Vec<Op>) -> Vec<Op> {
 /// Lifetime of what is issued, when the spec names one.
 fn validity(spec: &NodePkiSpec) -> Option<SignedDuration> {
     spec.leaf_validity_seconds.map(SignedDuration::from_secs)
-}
-
-/// Waits before the next look, unless something wakes the agent before; for ever when all is settled.
-async fn pause(outlook: Outlook, unsettled: u32) {
-    match outlook {
-        Outlook::Settled => std::future::pending().await,
-        Outlook::AskAgain if unsettled < OFTEN => tokio::time::sleep(ASK_AGAIN).await,
-        Outlook::AskAgain => tokio::time::sleep(ASK_AGAIN_LATER).await,
-        Outlook::TryAgain => tokio::time::sleep(TRY_AGAIN).await,
-    }
-}
-
-/// What to wait for after a look.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Outlook {
-    /// All is as the files promise: wait for a change.
-    Settled,
-    /// An endpoint has not caught up.
-    AskAgain,
-    /// An operation or the report failed.
-    TryAgain,
 }
 
 impl Session {
@@ -116,6 +93,7 @@ impl Session {
             written_past: false,
             refused: false,
             unsettled: 0,
+            put_off: 0,
         })
     }
 
@@ -186,7 +164,7 @@ impl Session {
         // Last: a node that comes back late signs with the old key until it has reached its target.
         problems.extend(requests::forget(&spec.forget, &mut authorities, &mut self.forgotten));
         let failed = !problems.is_empty();
-        let (status, settled) = self.look(&spec, generation, &authorities, problems).await;
+        let (status, settled) = self.look(&spec, generation, &authorities, problems, newer).await;
         self.unsettled = if settled { 0 } else { self.unsettled.saturating_add(1) };
         let reported = self.report(status).await;
         match (failed || !reported, settled) {
@@ -276,7 +254,7 @@ impl Session {
             vouchers: spec.vouchers.clone(),
             status: self.reported.clone(),
         };
-        let callbacks = callbacks(asker, self.node.layout(), spec.leaf_validity_seconds);
+        let callbacks = callbacks(asker, authorities, spec.leaf_validity_seconds);
         let rotation = spec.rotation.as_deref().unwrap_or(UNNAMED);
         let context = ApplyContext {
             node: &self.node,
@@ -299,6 +277,7 @@ impl Session {
         generation: i64,
         authorities: &Authorities,
         mut problems: Vec<String>,
+        newer: &watch::Receiver<Option<NodePKI>>,
     ) -> (NodePkiStatus, bool) {
         let known: Vec<Certificate> = authorities.certificates().cloned().collect();
         let observed = match self.node.observe(&known).await {
@@ -341,10 +320,35 @@ impl Session {
             files.clock.clone_from(&last.clock);
             self.report(files).await;
         }
-        let answers = self.prober.ask(&status.state, authorities, spec).await;
-        status.state.endpoints = answers.endpoints;
-        status.etcd_healthy = self.etcd_healthy(status.state.control_plane).await;
-        (status, answers.settled)
+        if let Some(answers) = self.ask_endpoints(&status, spec, authorities, newer.clone()).await {
+            status.state.endpoints = answers.endpoints;
+            status.etcd_healthy = self.etcd_healthy(status.state.control_plane).await;
+            return (status, answers.settled);
+        }
+        (self.reported.clone().unwrap_or(status), false)
+    }
+
+    /// `None` when a newer object arrives meanwhile: what it asks for must not wait for slow endpoints, and changes what they are asked. They
+    /// are put off a few times in a row at most.
+    async fn ask_endpoints(
+        &mut self,
+        status: &NodePkiStatus,
+        spec: &NodePkiSpec,
+        authorities: &Authorities,
+        mut newer: watch::Receiver<Option<NodePKI>>,
+    ) -> Option<Answers> {
+        let may_put_off = self.reported.is_some() && self.put_off < PUT_OFF;
+        tokio::select! {
+            biased;
+            answers = self.prober.ask(&status.state, authorities, spec) => {
+                self.put_off = 0;
+                Some(answers)
+            }
+            Ok(()) = newer.changed(), if may_put_off => {
+                self.put_off += 1;
+                None
+            }
+        }
     }
 
     async fn etcd_healthy(&self, control_plane: bool) -> Option<bool> {

@@ -88,17 +88,18 @@ impl DriverLease {
         dead: impl Fn(&Holder) -> bool,
     ) -> Result<Self, ClusterError> {
         let api: Api<Lease> = Api::namespaced(cluster.client.clone(), NAMESPACE);
-        let found = api.get_opt(NAME).await.map_err(ClusterError::call("read", object()))?;
-        let began = match found {
-            None => {
-                let began = Instant::now();
-                let lease = fresh(holder, Timestamp::now());
-                api.create(&PostParams::default(), &lease).await.map_err(ClusterError::call("create", object()))?;
-                began
+        let began = loop {
+            let found = api.get_opt(NAME).await.map_err(ClusterError::call("read", object()))?;
+            if let Some(lease) = found {
+                wait_for_silence(&api, &lease, holder, &dead).await?;
+                break take_over(&api, lease, holder).await?;
             }
-            Some(lease) => {
-                wait_for_silence(&api, &lease, holder, dead).await?;
-                take_over(&api, lease, holder).await?
+            let began = Instant::now();
+            match api.create(&PostParams::default(), &fresh(holder, Timestamp::now())).await {
+                Ok(_) => break began,
+                // Somebody else was quicker: who, and whether that process lives, is seen on the next look.
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => return Err(ClusterError::call("create", object())(error)),
             }
         };
         let (send, renewal) = watch::channel(Renewal { at: began, taken: false });
@@ -112,6 +113,12 @@ impl DriverLease {
     #[must_use]
     pub fn lost(&self) -> bool {
         self.renewal.borrow().lost()
+    }
+
+    /// For waiting until the Lease is lost while the driver is at work.
+    #[must_use]
+    pub fn watch(&self) -> LeaseWatch {
+        LeaseWatch(self.renewal.clone())
     }
 
     /// Renews through another connection from now on: the old credential may end.
@@ -132,6 +139,26 @@ impl DriverLease {
             // Whoever cannot delete it now leaves a Lease that runs out by itself.
             if let Err(error) = api.delete(NAME, &params).await {
                 tracing::debug!(%error, "release of the driver's lease");
+            }
+        }
+    }
+}
+
+/// Sees a Lease go.
+pub struct LeaseWatch(watch::Receiver<Renewal>);
+
+impl LeaseWatch {
+    /// Returns when the Lease is lost, see [`DriverLease::lost`].
+    pub async fn lost(&mut self) {
+        loop {
+            let renewal = *self.0.borrow_and_update();
+            if renewal.lost() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(renewal.at + whole_duration(None)) => {}
+                // Nobody renews any more.
+                changed = self.0.changed() => if changed.is_err() { return },
             }
         }
     }

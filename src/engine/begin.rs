@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::blockers::{blockers, wrong_version};
 use super::caller;
 use super::driver::{Driver, Settings};
-use super::observe::{Knowledge, health, inventory};
+use super::observe::{Knowledge, health, inventory, made};
 use super::record::Record;
 use super::survey::survey;
 use crate::api::{AuthorityRecord, ClusterPkiSpec, RotationIntent};
@@ -17,7 +17,7 @@ use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, trust};
 use crate::error::Error;
 use crate::pki::{CaId, Certificate};
 use crate::plan::{Event, EventKind};
-use crate::rotation::{ClusterHealth, Goal, Inventory, NodeHealth, Phase, Preflight, behind, pause_left, warnings};
+use crate::rotation::{ClusterHealth, Goal, Inventory, NodeHealth, Phase, Preflight, pause_left, warnings};
 
 /// Longest wait for the agents to answer the first ping.
 const ANSWERS: Duration = Duration::from_secs(10);
@@ -226,7 +226,7 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
     }
     let rotating = record.rotating();
     if !rotating {
-        end_waivers(record, &inventory(live, record, &Knowledge::default()));
+        record.end_waivers(&inventory(live, record, &Knowledge::default()));
     }
     let rolling_back = record.rotation.as_ref().is_some_and(|rotation| rotation.rollback);
     match start.request {
@@ -254,13 +254,6 @@ pub(super) fn intend(record: &mut Record, start: &Start<'_>, live: &Live) -> Res
     }
 }
 
-/// A node that was left out counts again when it is up to date; a waiver ends with its node, too.
-pub(super) fn end_waivers(record: &mut Record, look: &Inventory) {
-    let Some(in_force) = record.current().cloned() else { return };
-    let late = |name: &String| look.nodes.get(name).is_some_and(|node| !behind(node, &in_force).is_empty());
-    record.waived.retain(late);
-}
-
 fn roll_back(record: &mut Record, start: &Start<'_>, live: &Live) -> Result<(), Error> {
     let rotation = record.rotation.clone().ok_or_else(|| Error::failed("clusterpki/cluster names no rotation"))?;
     record.wanted = record.completed;
@@ -278,11 +271,11 @@ fn roll_back(record: &mut Record, start: &Start<'_>, live: &Live) -> Result<(), 
     Ok(())
 }
 
-/// CAs that nodes say they have made and that are not recorded.
+/// CAs that nodes were asked for and have made, and that are not recorded.
 fn unrecorded(record: &Record, live: &Live) -> Vec<CaId> {
-    let reports = live.node_pkis.state();
-    let made = reports.iter().filter_map(|report| Some(report.status.as_ref()?.made.as_ref()?.authority.id.clone()));
-    made.filter(|ca| !record.versions.contains_key(ca)).collect()
+    let look = inventory(live, record, &Knowledge::default());
+    let answers = made(live, &look).into_iter().map(|(_, made)| made.authority.id);
+    answers.filter(|ca| !record.versions.contains_key(ca)).collect()
 }
 
 /// A node on which the drop of this CA has begun.

@@ -12,22 +12,20 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::caller;
 use super::desk::{Common, changed_specs};
-use super::observe::{Knowledge, inventory};
+use super::observe::{Knowledge, inventory, made};
 use super::record::Record;
+use super::turns::Turn;
 use crate::api::{MakeAuthority, NodePkiSpec};
 use crate::cluster::{Cluster, DriverLease, Live};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+use crate::node::layout::SIGNER;
 use crate::pki::CaId;
 use crate::plan::{ClusterOp, Event, EventKind, NodeTarget, same_set};
 use crate::rotation::matrix::Matrix;
 use crate::rotation::{Goal, Inventory, Next, Phase, Step, maker, next};
 
-/// How often the driver looks although nothing happened, to notice silence and the end of patience.
-const LOOK: Duration = Duration::from_millis(500);
 /// A node that has not taken note of its object for this long is called silent.
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
-/// kube-controller-manager's signing file as its container sees it.
-const SIGNER: &str = "/etc/kubernetes/pki/certctl/signer.pem";
 
 /// What the administrator chose.
 pub struct Settings {
@@ -54,16 +52,6 @@ pub enum Outcome {
     Completed,
     /// Stopped before this phase.
     Paused(Phase),
-}
-
-/// What comes after one look.
-enum Turn {
-    /// Look again at once.
-    Again,
-    /// Look again when something happens.
-    Wait,
-    /// The run is over.
-    End(Outcome),
 }
 
 /// One driver at work.
@@ -101,28 +89,10 @@ impl Driver {
     pub async fn run(&mut self) -> Result<Outcome, Error> {
         // A rollback of what was not begun in earnest: only what was prepared is taken back.
         self.finished = !self.record.rotating();
-        loop {
-            if self.lease.lost() {
-                let lost =
-                    "the driver's Lease is lost: it could not be renewed in time, or another certctl took it over";
-                return Err(Error::new(ErrorKind::Failed, lost)
-                    .hint("look with `certctl status`; run the same command again to go on"));
-            }
-            match self.turn().await {
-                Ok(Turn::End(outcome)) => return Ok(outcome),
-                Ok(Turn::Again) => {}
-                Ok(Turn::Wait) => self.wake().await,
-                // An API server or an etcd member that went down: the others take over, and everything is looked at anew.
-                Err(error) if error.is_passing() => {
-                    self.wait_for(vec![error.sentence()])?;
-                    self.wake().await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        self.repeat(async |driver| driver.turn().await).await
     }
 
-    async fn turn(&mut self) -> Result<Turn, Error> {
+    async fn turn(&mut self) -> Result<Turn<Outcome>, Error> {
         self.note_silence();
         if self.finished {
             let look = self.look();
@@ -171,13 +141,6 @@ impl Driver {
         self.lease.release().await;
     }
 
-    pub(super) async fn wake(&self) {
-        tokio::select! {
-            () = self.live.changed.notified() => {}
-            () = tokio::time::sleep(LOOK) => {}
-        }
-    }
-
     fn read_record(&mut self) {
         if let Some(object) = self.live.cluster_pki() {
             let seen = Record::read(&object);
@@ -206,24 +169,15 @@ impl Driver {
         self.knowledge.silent = silent;
     }
 
-    /// Takes the new CA's public certificates into the record, from the control-plane node that was asked for them: the spec is the
-    /// driver's alone to write and the role is the Node's label, so that no other agent can slip a CA of its own in.
+    /// Takes the new CA's public certificates into the record, from the node that was asked for them.
     async fn take_made(&mut self) -> Result<(), Error> {
         if self.goal.to.is_some() {
             return Ok(());
         }
-        let request = self.make_request();
-        let look = self.look();
-        let reports = self.live.node_pkis.state();
-        let asked = reports.iter().filter(|report| {
-            let name = report.metadata.name.as_deref().unwrap_or_default();
-            let control_plane = look.nodes.get(name).is_some_and(|node| node.state.control_plane);
-            control_plane && report.spec.make.as_ref().is_some_and(|make| make.request == request.request)
-        });
-        let mut answers = asked.filter_map(|report| Some((report, report.status.as_ref()?.made.as_ref()?)));
-        let Some((report, made)) = answers.find(|(_, made)| made.request == request.request) else { return Ok(()) };
+        let request = self.make_request().request;
+        let answers = made(&self.live, &self.look());
+        let Some((node, made)) = answers.iter().find(|(_, made)| made.request == request) else { return Ok(()) };
         self.record.vet(made, &self.goal.from).map_err(|problem| {
-            let node = report.metadata.name.as_deref().unwrap_or_default();
             Error::refused(format!("the CA that node/{node} has made was not taken: {problem}"))
                 .hint("look at that node; `certctl rotate-ca rollback` takes the attempt back")
         })?;
@@ -280,6 +234,7 @@ impl Driver {
         let mut again = false;
         for step in steps {
             match step {
+                // The specs ask for these, whoever drives (`desk`).
                 Step::Make { .. } | Step::Stage { .. } => {}
                 Step::Node { node, target, ops } => {
                     self.changing.insert(node.clone(), Instant::now());

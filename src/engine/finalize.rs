@@ -4,10 +4,11 @@ use jiff::Timestamp;
 
 use super::driver::Driver;
 use super::observe::inventory;
+use super::turns::Turn;
 use crate::cluster::nodes::OldContainer;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::pki::CaId;
-use crate::plan::{EventKind, NodeTarget};
+use crate::plan::NodeTarget;
 use crate::rotation::{Goal, Inventory, NodeView, Phase, behind, target};
 
 impl Driver {
@@ -47,37 +48,44 @@ impl Driver {
             return Err(Error::refused("there is nothing to finalize: only one CA is recorded"));
         };
         let goal = Goal { from, to: Some(current), legacy: Vec::new(), rollback: false, ..self.goal.clone() };
-        loop {
-            let look = inventory(&self.live, &self.record, &self.knowledge);
-            self.targets = look
-                .control_plane(&goal)
-                .filter_map(|(name, node)| Some((name.to_owned(), alone(node, &look, &goal)?)))
-                .collect();
-            self.write_specs(&look).await?;
-            if look.control_plane(&goal).all(|(_, node)| serves_alone(node)) {
-                self.narrow_client_ca(&look, &older).await?;
-                return self.end(&older).await;
-            }
-            self.still_patient(&look, &goal)?;
-            self.wake().await;
+        self.repeat(async |driver| driver.narrow(&goal, &older).await).await?;
+        self.repeat(async |driver| driver.end(&older).await).await?;
+        Ok(older)
+    }
+
+    /// Has every API server serve its certificate alone.
+    async fn narrow(&mut self, goal: &Goal, older: &[CaId]) -> Result<Turn<()>, Error> {
+        let look = inventory(&self.live, &self.record, &self.knowledge);
+        self.targets = look
+            .control_plane(goal)
+            .filter_map(|(name, node)| Some((name.to_owned(), alone(node, &look, goal)?)))
+            .collect();
+        self.write_specs(&look).await?;
+        let late: Vec<String> = look
+            .control_plane(goal)
+            .filter(|(_, node)| !serves_alone(node))
+            .map(|(name, _)| format!("node/{name} to serve without the cross-signed chain"))
+            .collect();
+        if late.is_empty() {
+            self.narrow_client_ca(&look, older).await?;
+            return Ok(Turn::End(()));
         }
+        self.wait_for(late)?;
+        Ok(Turn::Wait)
     }
 
     /// Puts on record that the older CAs are over, and then waits until their keys are gone.
-    async fn end(&mut self, older: &[CaId]) -> Result<Vec<CaId>, Error> {
-        self.finished = true;
-        self.record.retire(older);
-        self.write_spec().await?;
-        let look = self.look();
-        self.write_status(Phase::Idle, &look).await?;
-        loop {
+    async fn end(&mut self, older: &[CaId]) -> Result<Turn<()>, Error> {
+        if !self.finished {
+            self.record.retire(older);
+            self.write_spec().await?;
             let look = self.look();
-            self.write_specs(&look).await?;
-            if self.destroyed(&look).await? {
-                return Ok(older.to_vec());
-            }
-            self.wake().await;
+            self.write_status(Phase::Idle, &look).await?;
+            self.finished = true;
         }
+        let look = self.look();
+        self.write_specs(&look).await?;
+        Ok(if self.destroyed(&look).await? { Turn::End(()) } else { Turn::Wait })
     }
 
     /// An API server that was left out of the rotation may have brought an older CA back.
@@ -94,21 +102,6 @@ impl Driver {
     #[must_use]
     pub fn older(&self) -> Vec<CaId> {
         self.record.versions.keys().filter(|ca| Some(*ca) != self.record.current()).cloned().collect()
-    }
-
-    fn still_patient(&self, look: &Inventory, goal: &Goal) -> Result<(), Error> {
-        if self.settings.timeout.is_zero() || self.began.elapsed() < self.settings.timeout {
-            return Ok(());
-        }
-        let late = look.control_plane(goal).filter(|(_, node)| !serves_alone(node));
-        let names: Vec<String> =
-            late.map(|(name, _)| format!("node/{name} is not seen to serve without the cross-signed chain")).collect();
-        self.emit(EventKind::Waiting { waiting_for: names.clone() });
-        let mut error = Error::new(ErrorKind::TimedOut, "the served chains did not change in time");
-        for name in names {
-            error = error.caused_by(name);
-        }
-        Err(error.hint("run the same command again; no key has been destroyed"))
     }
 }
 

@@ -8,6 +8,7 @@ mod approve;
 mod begin;
 mod blockers;
 mod caller;
+mod close;
 mod desk;
 mod driver;
 mod dry_run;
@@ -19,6 +20,7 @@ mod record;
 mod report;
 mod snapshot;
 mod survey;
+mod turns;
 
 pub use begin::{Begin, Request, Start};
 pub use driver::{Driver, Outcome, Settings};

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node};
 
 use super::driver::SILENCE;
 use super::record::Record;
-use crate::api::{NodePKI, NodePkiStatus, ProbeServer};
+use crate::api::{Made, NodePKI, NodePkiStatus, ProbeServer};
 use crate::cluster::{Live, leader_node, nodes, trust};
 use crate::node::layout::KUBELET_SERVER;
 use crate::pki::CaId;
@@ -33,6 +33,17 @@ pub struct Knowledge {
 /// What the agents say, by node.
 pub(super) fn reports(live: &Live) -> BTreeMap<String, Arc<NodePKI>> {
     live.node_pkis.state().into_iter().filter_map(|object| Some((object.metadata.name.clone()?, object))).collect()
+}
+
+/// What control-plane nodes have answered to the request for a new CA that stands in their own object, by node. The spec is the driver's
+/// alone to write and the role is the Node's label, so that no other agent can slip a CA of its own in.
+pub(super) fn made(live: &Live, look: &Inventory) -> Vec<(String, Made)> {
+    let answer = |(name, report): (String, Arc<NodePKI>)| {
+        look.nodes.get(&name).filter(|node| node.state.control_plane)?;
+        let made = report.status.as_ref()?.made.clone()?;
+        (report.spec.make.as_ref()?.request == made.request).then_some((name, made))
+    };
+    reports(live).into_iter().filter_map(answer).collect()
 }
 
 /// Builds the inventory from watched objects.

@@ -98,8 +98,9 @@ impl Driver {
         for reason in reasons.iter().chain(self.changing.keys()).take(8) {
             error = error.caused_by(reason.clone());
         }
-        Err(error
-            .hint("the cluster works as it is; run the same command again to go on, or `certctl rotate-ca rollback`"))
+        let works = "the cluster works as it is; run the same command again to go on";
+        let back = if self.record.rotating() { ", or `certctl rotate-ca rollback`" } else { "" };
+        Err(error.hint(format!("{works}{back}")))
     }
 
     /// Says something beside the rotation's own events.

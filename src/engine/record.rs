@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::{AuthorityRecord, ClusterPKI, ClusterPkiSpec, CrossRecord, Made, RotationIntent};
 use crate::pki::{CaId, Certificate, Material};
-use crate::rotation::Goal;
+use crate::rotation::{Goal, Inventory, behind};
 
 /// The CAs that the ClusterPKI records.
 #[derive(Clone, Debug, Default)]
@@ -136,6 +136,12 @@ impl Record {
         }
         self.versions.retain(|ca, _| !cas.contains(ca));
         self.forget.extend(cas.iter().filter(|ca| !self.forget.contains(ca)).cloned().collect::<Vec<_>>());
+    }
+
+    /// A node that was left out counts again when it is up to date; a waiver ends with its node, too.
+    pub fn end_waivers(&mut self, look: &Inventory) {
+        let Some(in_force) = self.current().cloned() else { return };
+        self.waived.retain(|name| look.nodes.get(name).is_some_and(|node| !behind(node, &in_force).is_empty()));
     }
 
     /// Adds a CA, or the cross-signed certificates and specimens that are new about a known one.

@@ -4,6 +4,8 @@
 use std::fs;
 use std::net::IpAddr;
 
+use hyper::Uri;
+
 use super::layout::Layout;
 use super::manifest;
 use crate::plan::Component;
@@ -19,6 +21,8 @@ pub struct Addresses {
     pub scheduler: String,
     /// The kubelet.
     pub kubelet: String,
+    /// The address under which kube-apiserver is known in the cluster, that of its node (`--advertise-address`).
+    advertised: Option<IpAddr>,
 }
 
 impl Addresses {
@@ -30,14 +34,35 @@ impl Addresses {
             controller_manager: component(layout, Component::KubeControllerManager, 10257),
             scheduler: component(layout, Component::KubeScheduler, 10259),
             kubelet: kubelet(layout),
+            advertised: flag(&yaml(layout, Component::KubeApiserver), "--advertise-address")
+                .and_then(|address| address.parse().ok()),
         }
+    }
+
+    /// Whether this server of a kubeconfig is the node's own kube-apiserver, and not a balancer in front of several.
+    #[must_use]
+    pub fn is_own_apiserver(&self, server: &str) -> bool {
+        let Ok(uri) = server.parse::<Uri>() else { return false };
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let here = host == "localhost"
+            || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || Some(ip) == self.advertised);
+        let port = self.apiserver.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        here && port == Some(uri.port_u16().unwrap_or(443))
     }
 }
 
-fn component(layout: &Layout, component: Component, port: u16) -> String {
+fn yaml(layout: &Layout, component: Component) -> String {
     let places = [layout.manifest(component), layout.parked_edited(component), layout.parked(component)];
-    let yaml = places.iter().find_map(|place| fs::read_to_string(place).ok()).unwrap_or_default();
-    let flag = |name: &str| manifest::flag(&yaml, name).ok().flatten();
+    places.iter().find_map(|place| fs::read_to_string(place).ok()).unwrap_or_default()
+}
+
+fn flag(yaml: &str, name: &str) -> Option<String> {
+    manifest::flag(yaml, name).ok().flatten()
+}
+
+fn component(layout: &Layout, component: Component, port: u16) -> String {
+    let yaml = yaml(layout, component);
+    let flag = |name: &str| flag(&yaml, name);
     let port = flag("--secure-port").and_then(|port| port.parse().ok()).unwrap_or(port);
     address(flag("--bind-address").as_deref(), port)
 }
@@ -99,6 +124,24 @@ mod tests {
         let addresses = Addresses::read(&fixture.layout);
         let all = [&addresses.apiserver, &addresses.controller_manager, &addresses.scheduler, &addresses.kubelet];
         assert_eq!(all, ["10.0.0.7:8443", "[fd00::7]:10257", "127.0.0.1:20259", "10.0.0.7:10350"]);
+    }
+
+    #[test]
+    fn a_server_is_the_nodes_own_by_address_and_port() {
+        let fixture = Fixture::new();
+        with_flags(&fixture, "kube-apiserver", &["--advertise-address=fd00::7", "--secure-port=8443"]);
+        let addresses = Addresses::read(&fixture.layout);
+        for own in ["https://[fd00::7]:8443", "https://127.0.0.1:8443", "https://localhost:8443/"] {
+            assert!(addresses.is_own_apiserver(own), "{own}");
+        }
+        for other in
+            ["https://[fd00::8]:8443", "https://[fd00::7]:6443", "https://[fd00::7]", "https://api.example:8443", ""]
+        {
+            assert!(!addresses.is_own_apiserver(other), "{other}");
+        }
+        let fixture = Fixture::new();
+        with_flags(&fixture, "kube-apiserver", &["--secure-port=443"]);
+        assert!(Addresses::read(&fixture.layout).is_own_apiserver("https://localhost"));
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub struct Callbacks {
     /// Called as soon as the old container of a component is gone: the place to release its leader Lease. It only makes things
     /// faster, so it returns nothing.
     pub component_gone: Box<dyn Fn(Component) -> BoxFuture<'static, ()> + Send + Sync>,
+    /// Called when a component is about to present a certificate of this CA for the first time; returns when the node's API server admits
+    /// clients of it.
+    pub admitted: Box<dyn Fn(CaId) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>,
     /// Called when the new container runs; returns when the component says that it is healthy.
     pub component_ready: Box<dyn Fn(Component) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>,
     /// Takes a PEM certificate request for the kubelet and returns the PEM certificate (CSR API, signer
@@ -95,7 +98,14 @@ async fn restart(
         let gone = (context.callbacks.component_gone)(component);
         let writes = async { during.iter().try_for_each(|op| files(op, context)) };
         let ((), written) = tokio::join!(gone, writes);
-        written
+        written?;
+        for ca in newly_presented(during) {
+            let what = || format!("kube-apiserver does not admit clients of CA {} yet", ca.short());
+            (context.callbacks.admitted)(ca.clone())
+                .await
+                .map_err(|source| NodeError::Callback { what: what(), source })?;
+        }
+        Ok(())
     };
     let edit = |yaml: &str| own_signer.map_or_else(|| Ok(yaml.to_owned()), |own| manifest::with_kcm_signer(yaml, own));
     let place = context.node.layout().manifest(component);
@@ -109,6 +119,19 @@ async fn restart(
         what: format!("{} has started but is not healthy", component.name()),
         source,
     })
+}
+
+/// The CAs of client certificates that a component is given together with the `ca.crt` that makes them count: kube-apiserver reloads that
+/// file by itself, and a moment later.
+fn newly_presented(during: &[Op]) -> Vec<&CaId> {
+    if !during.iter().any(|op| matches!(op, Op::WriteBundle(_))) {
+        return Vec::new();
+    }
+    let issuers = during.iter().filter_map(|op| match op {
+        Op::WriteConf { issuer, .. } => issuer.as_ref(),
+        _ => None,
+    });
+    issuers.collect()
 }
 
 /// The operations that only write files.

@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn conf(issuer: &str) -> ConfState {
-        ConfState { issuer: Some(ca(issuer)), trust: vec![ca(issuer)], not_after: 9 }
+        ConfState { issuer: Some(ca(issuer)), trust: vec![ca(issuer)], not_after: 9, own_server: false }
     }
 
     fn kcm(id: &str, started: i64) -> Instance {
@@ -258,7 +258,7 @@ mod tests {
     fn the_kubelet_holds_its_own_renewal_but_not_what_certctl_wrote() {
         let kubelet = Instance { name: "kubelet", id: "i".to_owned(), started: at(100) };
         let client = |issuer: &str, changed: i64, print: &str| Inputs {
-            conf: Some(ConfState { issuer: None, trust: vec![ca("one")], not_after: 0 }),
+            conf: Some(ConfState { trust: vec![ca("one")], ..ConfState::default() }),
             conf_changed: Some(at(50)),
             client: Some(Client {
                 issuer: Some(ca(issuer)),

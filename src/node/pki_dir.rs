@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::layout::{CA_KEY, KUBELET_CLIENT, KUBELET_SERVER, Layout, PKI_FILES, SIGNER};
 use super::manifest;
-use super::{Authorities, authorities::read_key};
+use super::{Addresses, Authorities, authorities::read_key};
 use crate::pki::{CaId, Certificate, Kubeconfig};
 use crate::plan::row::{CertificateKind, CertificateRow, issuer_of};
 use crate::plan::{Component, Conf, ConfState, DiskState, Leaf, LeafState};
@@ -89,7 +89,8 @@ impl Reader<'_> {
             Ok(parsed) => parsed,
             Err(error) => return self.broken(&named, 0, kind, error.to_string()),
         };
-        let mut state = ConfState::default();
+        let own_server = Addresses::read(self.layout).is_own_apiserver(parsed.server());
+        let mut state = ConfState { own_server, ..ConfState::default() };
         if let Some(client) = parsed.client_certificate() {
             state.issuer = issuer_of(&client, &self.cas);
             state.not_after = client.not_after().as_second();

@@ -74,10 +74,16 @@ impl<'a> StaticPods<'a> {
     ) -> Result<ContainerState, NodeError> {
         let before = self.cri.containers(component).await?;
         let out = Out::take(self.layout, component)?;
-        self.while_out(component, &before, stamp, while_away, edit).await?;
+        let stopped = self.while_out(component, &before, stamp, while_away, edit).await?;
         let cgroups = pod_cgroups(self.layout);
         out.put_in()?;
-        self.started(component, &before, cgroups, stamp).await
+        // A machine on which the kubelet took long to stop a pod is as slow to start one: taken for refused too early, it starts twice.
+        let limits = Limits {
+            acceptance: self.limits.acceptance.max(stopped * 2),
+            patience: self.limits.patience.max(stopped * 4),
+            ..self.limits
+        };
+        Self { limits, ..self.clone() }.started(component, &before, cgroups, stamp).await
     }
 
     /// After a crash: whatever is only parked goes back in, the edited manifest if it was complete, else the original. To be
@@ -111,6 +117,7 @@ impl<'a> StaticPods<'a> {
         Ok(back)
     }
 
+    /// Returns how long the old container took to stop.
     async fn while_out(
         &self,
         component: Component,
@@ -118,7 +125,7 @@ impl<'a> StaticPods<'a> {
         stamp: &str,
         while_away: impl AsyncFnOnce() -> Result<(), NodeError>,
         edit: impl FnOnce(&str) -> Result<String, String>,
-    ) -> Result<(), NodeError> {
+    ) -> Result<Duration, NodeError> {
         let started = Instant::now();
         self.wait(self.limits.stop, format!("{} has not stopped", component.name()), async || {
             Ok(self.cri.running(component).await?.is_none().then_some(()))
@@ -129,7 +136,8 @@ impl<'a> StaticPods<'a> {
         finished?;
         away?;
         tracing::debug!(component = component.name(), ?stopped, finished = ?started.elapsed(), "static pod is out");
-        self.write_edited(component, &self.layout.parked(component), stamp, edit)
+        self.write_edited(component, &self.layout.parked(component), stamp, edit)?;
+        Ok(stopped)
     }
 
     /// Waits until the kubelet has finished the pods of these containers, as far as that can be seen: sandbox and cgroup gone.

@@ -119,11 +119,11 @@ fn loaded(process: Option<&ProcessState>, wanted: &Credential) -> bool {
 }
 
 fn scheduler_op(state: &NodeState, wanted: &ControlPlaneTarget, ops: &mut Vec<Op>) {
-    let on_disk = state.disk.confs.get(&Conf::Scheduler).is_some_and(|held| holds(held, &wanted.components));
-    if on_disk && (!wanted.components_loaded || loaded(state.loaded.scheduler.as_ref(), &wanted.components)) {
+    let on_disk = state.disk.confs.get(&Conf::Scheduler).is_some_and(|held| holds(held, &wanted.scheduler));
+    if on_disk && (!wanted.scheduler_loaded || loaded(state.loaded.scheduler.as_ref(), &wanted.scheduler)) {
         return;
     }
-    let during = if on_disk { Vec::new() } else { vec![write_conf(Conf::Scheduler, &wanted.components)] };
+    let during = if on_disk { Vec::new() } else { vec![write_conf(Conf::Scheduler, &wanted.scheduler)] };
     ops.push(Op::RestartStaticPod { component: Component::KubeScheduler, own_signer: None, during });
 }
 
@@ -136,17 +136,15 @@ fn controller_manager_op(
 ) {
     let process = state.loaded.controller_manager.as_ref();
     let own = wanted.signer.is_some();
-    let on_disk = state.disk.confs.get(&Conf::ControllerManager).is_some_and(|held| holds(held, &wanted.components));
+    let credential = &wanted.controller_manager;
+    let on_disk = state.disk.confs.get(&Conf::ControllerManager).is_some_and(|held| holds(held, credential));
     let root_ca = process.is_none_or(|p| same_set(&p.root_ca, &target.ca_bundle));
     let flags = state.disk.own_signer == own && process.is_none_or(|p| p.own_signer == own);
-    let credential = !wanted.components_loaded || loaded(process, &wanted.components);
-    if on_disk && credential && root_ca && flags {
+    let in_memory = !wanted.controller_manager_loaded || loaded(process, credential);
+    if on_disk && in_memory && root_ca && flags {
         return;
     }
     let mut during = Vec::new();
-    if !on_disk {
-        during.push(write_conf(Conf::ControllerManager, &wanted.components));
-    }
     let active = target.ca_bundle.first();
     if !own
         && state.disk.ca_key.as_ref() != active
@@ -154,8 +152,12 @@ fn controller_manager_op(
     {
         during.push(Op::WriteCaKey(active.clone()));
     }
+    // Its API server must know a CA before the process presents a certificate of it.
     if write_bundle {
         during.push(Op::WriteBundle(target.ca_bundle.clone()));
+    }
+    if !on_disk {
+        during.push(write_conf(Conf::ControllerManager, credential));
     }
     ops.push(Op::RestartStaticPod { component: Component::KubeControllerManager, own_signer: Some(own), during });
 }

@@ -48,8 +48,12 @@ fn write_conf(state: &mut NodeState, conf: Conf, issuer: Option<&CaId>, trust: &
 
 fn started_kubelet(state: &NodeState) -> ProcessState {
     let trust = state.disk.confs.get(&Conf::Kubelet).map(|conf| conf.trust.clone()).unwrap_or_default();
-    let conf =
-        ConfState { issuer: state.disk.kubelet_client.clone(), trust, not_after: state.disk.kubelet_client_not_after };
+    let conf = ConfState {
+        issuer: state.disk.kubelet_client.clone(),
+        trust,
+        not_after: state.disk.kubelet_client_not_after,
+        ..ConfState::default()
+    };
     let serving = state.disk.kubelet_serving.clone();
     ProcessState { instance: "planned".into(), conf: Some(conf), serving, ..ProcessState::default() }
 }

@@ -115,6 +115,9 @@ pub struct ConfState {
     pub trust: Vec<CaId>,
     /// notAfter of the client certificate, seconds since the Unix epoch; 0 without one.
     pub not_after: i64,
+    /// True when its server is this node's own API server, as kubeadm has it for kube-controller-manager and kube-scheduler: no other one
+    /// ever sees the client certificate (`cmd/kubeadm/app/phases/kubeconfig/kubeconfig.go`).
+    pub own_server: bool,
 }
 
 /// What stands in a node's files.

@@ -61,8 +61,12 @@ pub struct ControlPlaneTarget {
     pub kubelet_client: CaId,
     /// `admin.conf` and `super-admin.conf`.
     pub admin: Credential,
-    /// `controller-manager.conf` and `scheduler.conf`.
-    pub components: Credential,
-    /// True when the running components must have loaded `components`, false when the files are enough for now.
-    pub components_loaded: bool,
+    /// `controller-manager.conf`.
+    pub controller_manager: Credential,
+    /// `scheduler.conf`.
+    pub scheduler: Credential,
+    /// True when the running kube-controller-manager must have loaded its file, false when the file is enough for now.
+    pub controller_manager_loaded: bool,
+    /// The same for kube-scheduler.
+    pub scheduler_loaded: bool,
 }

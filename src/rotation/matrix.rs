@@ -11,7 +11,7 @@ use crate::plan::{Component, EndpointState, Leaf, Op, simulate};
 use super::inventory::{Goal, Inventory, NodeView};
 use super::planner::Step;
 use super::simulate::apply_cluster_op;
-use collect::{Presentations, Trusts, collect};
+use collect::{Local, Picture};
 
 mod collect;
 
@@ -163,13 +163,13 @@ impl<'a> Matrix<'a> {
     /// that the steps would break. What is broken already is no reason not to go on: see [`Self::broken`].
     #[must_use]
     pub fn check(&self, inventory: &Inventory, goal: &Goal, steps: &[Step]) -> Vec<Violation> {
-        let (mut shown, mut trusted) = (Presentations::new(), Trusts::new());
-        collect(inventory, goal, &mut shown, &mut trusted);
-        let before = self.verify_all(&shown, &trusted);
+        let mut picture = Picture::default();
+        picture.add(inventory, goal);
+        let before = self.verify_all(&picture);
         for after in afterwards(inventory, steps) {
-            collect(&after, goal, &mut shown, &mut trusted);
+            picture.add(&after, goal);
         }
-        let all = self.verify_all(&shown, &trusted);
+        let all = self.verify_all(&picture);
         all.into_iter().filter(|violation| !before.contains(violation)).collect()
     }
 
@@ -177,21 +177,34 @@ impl<'a> Matrix<'a> {
     /// chain for processes that know only an older CA.
     #[must_use]
     pub fn broken(&self, inventory: &Inventory, goal: &Goal) -> Vec<Violation> {
-        let (mut shown, mut trusted) = (Presentations::new(), Trusts::new());
-        collect(inventory, goal, &mut shown, &mut trusted);
-        self.verify_all(&shown, &trusted)
+        let mut picture = Picture::default();
+        picture.add(inventory, goal);
+        self.verify_all(&picture)
     }
 
-    fn verify_all(&self, shown: &Presentations, trusted: &Trusts) -> Vec<Violation> {
-        let mut violations = Vec::new();
+    fn verify_all(&self, picture: &Picture) -> Vec<Violation> {
+        let mut violations = self.verify_local(&picture.local);
         for (presenter, verifiers, usage) in EDGES {
-            for (presented, who) in shown.get(&presenter).into_iter().flatten() {
+            for (presented, who) in picture.shown.get(&presenter).into_iter().flatten() {
                 for verifier in verifiers {
-                    for (trust, whom) in trusted.get(verifier).into_iter().flatten() {
+                    for (trust, whom) in picture.trusted.get(verifier).into_iter().flatten() {
                         if let Err(reason) = self.edge(presented, trust, usage) {
                             violations.push(Violation { presenter: who.clone(), verifier: whom.clone(), reason });
                         }
                     }
+                }
+            }
+        }
+        violations
+    }
+
+    fn verify_local(&self, pairs: &[Local]) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for Local { presented, who, trust, whom } in pairs {
+            if let Err(reason) = self.edge(presented, trust, Usage::Client) {
+                let violation = Violation { presenter: who.clone(), verifier: whom.clone(), reason };
+                if !violations.contains(&violation) {
+                    violations.push(violation);
                 }
             }
         }

@@ -163,14 +163,19 @@ fn restarts(candidate: &Candidate<'_>, process: &str) -> bool {
 /// chain before the others do, so that a chain somebody refuses is seen on one.
 fn allowed(candidate: &Candidate<'_>, all: &[Candidate<'_>], inventory: &Inventory, goal: &Goal) -> bool {
     const KCM: &str = "kube-controller-manager";
-    let leads = inventory.cluster.controller_manager_leader.as_deref() == Some(candidate.name);
-    if leads && restarts(candidate, KCM) && all.iter().any(|other| other.name != candidate.name && restarts(other, KCM))
-    {
+    let leader = inventory.cluster.controller_manager_leader.as_deref();
+    let waits = |candidate: &Candidate<'_>| {
+        leader == Some(candidate.name)
+            && restarts(candidate, KCM)
+            && all.iter().any(|other| other.name != candidate.name && restarts(other, KCM))
+    };
+    if waits(candidate) {
         return false;
     }
     let served = inventory.control_plane(goal).any(|(_, node)| node.apiserver.issuer == goal.to);
     if reissues_serving(candidate) && !served {
-        return all.iter().find(|other| reissues_serving(other)).is_some_and(|first| first.name == candidate.name);
+        let first = all.iter().find(|other| reissues_serving(other) && !waits(other));
+        return first.is_some_and(|first| first.name == candidate.name);
     }
     true
 }

@@ -1,7 +1,7 @@
 //! A cluster that does what it is told: dry runs print its way, tests stop it at every step.
 
 use crate::pki::CaId;
-use crate::plan::{ClusterOp, ConfState, EndpointState, Leaf, NodeState, Verdict, simulate};
+use crate::plan::{ClusterOp, EndpointState, Leaf, NodeState, Verdict, simulate};
 
 use super::inventory::{Goal, Inventory, NodeView};
 use super::phase::Phase;
@@ -90,7 +90,8 @@ pub(super) fn apply_cluster_op(world: &mut Inventory, op: &ClusterOp) {
         ClusterOp::CallerCredential { issuer, trust } => {
             cluster.csr_signer = Some(issuer.clone());
             if let Some(caller) = &mut cluster.caller {
-                *caller = ConfState { issuer: Some(issuer.clone()), trust: trust.clone(), not_after: caller.not_after };
+                caller.issuer = Some(issuer.clone());
+                caller.trust.clone_from(trust);
             }
         }
     }

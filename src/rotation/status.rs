@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::pki::CaId;
-use crate::plan::{Conf, Leaf};
+use crate::plan::{Conf, ConfState, Leaf};
 
 use super::inventory::{Goal, Inventory, NodeView};
 
@@ -43,7 +43,7 @@ pub fn describe(inventory: &Inventory, goal: &Goal, versions: &BTreeMap<CaId, u3
     let mut data_plane =
         PlaneStatus { bundle: intersection(inventory.counted(goal).map(|(_, n)| n), number), ..Default::default() };
     for (_, node) in inventory.control_plane(goal) {
-        control_plane.certs.extend(control_plane_issuers(node).map(number));
+        control_plane.certs.extend(control_plane_issuers(node, goal).map(number));
         let disk = &node.state.disk;
         let signer = disk.signer();
         control_plane.signer.extend(signer.map(number));
@@ -66,14 +66,16 @@ pub fn describe(inventory: &Inventory, goal: &Goal, versions: &BTreeMap<CaId, u3
     Sentence { control_plane, data_plane, message }
 }
 
-fn control_plane_issuers(node: &NodeView) -> impl Iterator<Item = &CaId> {
+fn control_plane_issuers<'a>(node: &'a NodeView, goal: &'a Goal) -> impl Iterator<Item = &'a CaId> {
     let disk = &node.state.disk;
     let leaves = Leaf::ALL.iter().filter_map(|leaf| disk.leaves.get(leaf)?.issuer.as_ref());
     let confs = [Conf::Admin, Conf::SuperAdmin].into_iter().filter_map(|conf| disk.confs.get(&conf)?.issuer.as_ref());
     let loaded = [&node.state.loaded.controller_manager, &node.state.loaded.scheduler]
         .into_iter()
-        .filter_map(|process| process.as_ref()?.conf.as_ref()?.issuer.as_ref());
-    leaves.chain(confs).chain(loaded)
+        .filter_map(|process| process.as_ref()?.conf.as_ref());
+    // What only the node's own API server sees may be new before the plane's certificates are; old, it holds the plane back.
+    let counts = |conf: &&ConfState| !conf.own_server || conf.issuer != goal.to;
+    leaves.chain(confs).chain(loaded.filter(counts).filter_map(|conf| conf.issuer.as_ref()))
 }
 
 fn intersection<'a>(nodes: impl Iterator<Item = &'a NodeView>, number: impl Fn(&CaId) -> u32) -> BTreeSet<u32> {

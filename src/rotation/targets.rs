@@ -103,7 +103,9 @@ impl Ask<'_> {
         let disk = &self.node.state.disk;
         let leaf = |leaf| disk.leaves.get(&leaf).and_then(|held| held.issuer.as_ref());
         let serving = self.issuer(Phase::CPReissued, leaf(Leaf::Apiserver));
-        let components = self.components(inventory, goal);
+        let served = inventory.control_plane(goal).all(|(_, node)| node.apiserver.issuer.as_ref() == Some(self.to));
+        let controller_manager = self.controller_manager(served);
+        let scheduler = self.component(Conf::Scheduler, served);
         ControlPlaneTarget {
             kept: self.both(self.from),
             signer: self.own_signer(&self.bundle()).then(|| self.signer()),
@@ -111,8 +113,10 @@ impl Ask<'_> {
             serving,
             kubelet_client: self.issuer(Phase::CPReissued, leaf(Leaf::ApiserverKubeletClient)),
             admin: self.admin(),
-            components_loaded: components.issuer == *self.to,
-            components,
+            controller_manager_loaded: controller_manager.issuer == *self.to,
+            controller_manager,
+            scheduler_loaded: scheduler.issuer == *self.to,
+            scheduler,
         }
     }
 
@@ -139,11 +143,22 @@ impl Ask<'_> {
         Credential { trust: self.trust(Phase::CPReissued, Phase::Completed, &held.trust, &issuer), issuer }
     }
 
-    /// The components verify one API server, their own; once every API server serves the new chain they need to trust the new CA only,
-    /// and one restart is enough.
-    fn components(&self, inventory: &Inventory, goal: &Goal) -> Credential {
+    /// kube-controller-manager is restarted when the control plane learns the new CA, and again when it forgets the old one. Where nobody
+    /// but this node's API server sees its certificate, the first of the two brings one of the new CA, and no restart is needed in between.
+    /// Until the second it trusts both: its API server serves a certificate of either.
+    fn controller_manager(&self, served: bool) -> Credential {
         let held = self.node.state.disk.confs.get(&Conf::ControllerManager).cloned().unwrap_or_default();
-        let served = inventory.control_plane(goal).all(|(_, node)| node.apiserver.issuer.as_ref() == Some(self.to));
+        if !held.own_server {
+            return self.component(Conf::ControllerManager, served);
+        }
+        let issuer = self.issuer(Phase::CPTrusted, held.issuer.as_ref());
+        Credential { trust: self.trust(Phase::CPTrusted, Phase::CPUntrusted, &held.trust, &issuer), issuer }
+    }
+
+    /// A component verifies one API server; once every one serves the new chain it needs to trust the new CA only, and one restart is
+    /// enough.
+    fn component(&self, conf: Conf, served: bool) -> Credential {
+        let held = self.node.state.disk.confs.get(&conf).cloned().unwrap_or_default();
         if (self.phase >= Phase::CPReissued && served) || held.issuer.as_ref() == Some(self.to) {
             return Credential { issuer: self.to.clone(), trust: Self::only(self.to) };
         }

@@ -15,13 +15,15 @@ struct Server {
     silent: bool,
     /// The holder renews as soon as somebody watches.
     alive: bool,
+    /// Creates the Lease just before the next one who tries.
+    quicker: Option<Value>,
 }
 
 impl Server {
     fn held_by(identity: &str, alive: bool) -> Arc<Mutex<Self>> {
         let mut lease = serde_json::to_value(fresh(&Holder::read(identity), Timestamp::UNIX_EPOCH)).unwrap();
         lease["metadata"]["resourceVersion"] = json!("1");
-        Arc::new(Mutex::new(Self { lease: Some(lease), silent: false, alive }))
+        Arc::new(Mutex::new(Self { lease: Some(lease), alive, ..Self::default() }))
     }
 
     fn answer(&mut self, call: &Call) -> Answer {
@@ -35,6 +37,10 @@ impl Server {
                 json!({ "type": "MODIFIED", "object": lease })
             });
             return Answer::Watch(renewed.into_iter().collect());
+        }
+        if call.method == "POST" && self.quicker.is_some() {
+            self.lease = self.quicker.take();
+            return Answer::Failure(409, "AlreadyExists");
         }
         let current = self.lease.clone();
         match (call.method.as_str(), current) {
@@ -86,6 +92,15 @@ async fn a_holder_that_renews_keeps_the_lease_however_old_its_clock_says_it_is()
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_that_create_the_lease_at_once_the_second_is_told_who_the_first_is() {
+    let there = Server::held_by("root@there:4711 boot/other", true);
+    let lease = there.lock().unwrap().lease.take();
+    let server = Arc::new(Mutex::new(Server { quicker: lease, alive: true, ..Server::default() }));
+    let refused = DriverLease::acquire(&connect(&server), &us(), |_| false).await.err().unwrap().to_string();
+    assert_eq!(refused, "another certctl is at work: root@there:4711, since 1970-01-01T00:00:00Z");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_holder_is_replaced_when_the_duration_has_passed_here() {
     let server = Server::held_by("root@there:4711 boot/other", false);
     let began = Instant::now();
@@ -108,12 +123,13 @@ async fn a_holder_known_to_be_dead_is_replaced_at_once() {
 async fn a_lease_that_cannot_be_renewed_for_its_duration_is_lost_and_not_before() {
     let server = Arc::new(Mutex::new(Server::default()));
     let lease = DriverLease::acquire(&connect(&server), &us(), |_| false).await.unwrap();
-    tokio::time::sleep(whole_duration(None) * 3).await;
+    let mut watch = lease.watch();
+    assert!(tokio::time::timeout(whole_duration(None) * 3, watch.lost()).await.is_err());
     assert!(!lease.lost());
     server.lock().unwrap().silent = true;
     tokio::time::sleep(whole_duration(None) - RENEW - Duration::from_secs(1)).await;
     assert!(!lease.lost());
-    tokio::time::sleep(RENEW + Duration::from_secs(2)).await;
+    tokio::time::timeout(RENEW + Duration::from_secs(2), watch.lost()).await.unwrap();
     assert!(lease.lost());
 }
 

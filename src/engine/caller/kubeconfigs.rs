@@ -56,7 +56,8 @@ impl CallerFiles {
         let signed = |ca: &&CaId| record.certificate(ca).is_some_and(|ca| certificate.signed_by(&ca));
         let Some(issuer) = record.versions.keys().find(signed).cloned() else { return Ok(None) };
         let trust = self.trusted()?.iter().map(Certificate::ca_id).collect();
-        Ok(Some(ConfState { issuer: Some(issuer), trust, not_after: certificate.not_after().as_second() }))
+        let not_after = certificate.not_after().as_second();
+        Ok(Some(ConfState { issuer: Some(issuer), trust, not_after, ..ConfState::default() }))
     }
 
     /// Why the credential could not be renewed, if so.

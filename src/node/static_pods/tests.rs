@@ -8,10 +8,10 @@ use k8s_cri::v1 as api;
 use prost::Message as _;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::super::fixture::{Fixture, KCM_MANIFEST, run, silent};
+use super::super::fixture::{Fixture, KCM_MANIFEST, keep_new, run, silent};
 use super::super::{Authorities, Callbacks, Node};
 use super::*;
-use crate::plan::Op;
+use crate::plan::{Conf, Op};
 
 const KCM: Component = Component::KubeControllerManager;
 const CGROUP: &str = "/sys/fs/cgroup/pids/kubepods.slice/kubepods-burstable.slice";
@@ -28,6 +28,8 @@ struct Played {
     /// How many manifests the kubelet refuses: it does not come back to them.
     refuses: usize,
     refused: Option<String>,
+    /// How many questions a new manifest waits for its container.
+    dawdles: usize,
     /// The kubelet does not act at all.
     deaf: bool,
     log: Vec<&'static str>,
@@ -93,6 +95,10 @@ impl Runtime {
                 played.refuses -= 1;
                 played.refused = manifest;
                 played.log.push("refused");
+                return api::ListContainersResponse::default();
+            }
+            if played.dawdles > 0 {
+                played.dawdles -= 1;
                 return api::ListContainersResponse::default();
             }
             played.running = manifest;
@@ -213,6 +219,21 @@ async fn a_pod_without_a_new_cgroup_is_offered_again_soon() {
 }
 
 #[tokio::test]
+async fn a_kubelet_that_is_as_slow_to_start_a_pod_as_to_stop_one_is_not_taken_for_refusing() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 20);
+    fs::create_dir_all(fixture.layout.path(CGROUP).join("kubepods-burstable-podother.slice")).unwrap();
+    fs::remove_dir(&runtime.cgroup).unwrap();
+    runtime.played.lock().unwrap().dawdles = 20;
+    let node = Node::open(fixture.root.path());
+    let mut pods = node.static_pods();
+    (pods.limits.acceptance, pods.limits.patience) = (ASK * 2, ASK * 4);
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())).await.unwrap();
+    let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
+    assert!(yaml.contains("restarted-at: now\n"), "it was offered again: {yaml}");
+}
+
+#[tokio::test]
 async fn a_pod_that_is_never_finished_only_costs_time() {
     let fixture = Fixture::new();
     let runtime = Runtime::start(&fixture, 0);
@@ -280,8 +301,14 @@ async fn the_operation_writes_while_away_calls_back_and_keeps_the_first_manifest
     let fixture = Fixture::new();
     let runtime = Runtime::start(&fixture, 1);
     fs::remove_dir(&runtime.cgroup).unwrap();
-    let (gone, ready) = (Arc::clone(&runtime), Arc::clone(&runtime));
+    let (gone, admitted, ready) = (Arc::clone(&runtime), Arc::clone(&runtime), Arc::clone(&runtime));
+    let bundle = fixture.layout.path("/etc/kubernetes/pki/ca.crt");
     let callbacks = Callbacks {
+        admitted: Box::new(move |_| {
+            assert_eq!(fs::read_to_string(&bundle).unwrap().matches("BEGIN").count(), 2);
+            admitted.note("admitted");
+            Box::pin(async { Ok(()) })
+        }),
         component_gone: Box::new(move |_| {
             let gone = Arc::clone(&gone);
             Box::pin(async move { gone.note("gone") })
@@ -297,9 +324,13 @@ async fn the_operation_writes_while_away_calls_back_and_keeps_the_first_manifest
     };
     let mut authorities = Authorities::open(&fixture.layout);
     let ca = authorities.import_stock().unwrap().unwrap();
-    let op = Op::RestartStaticPod { component: KCM, own_signer: Some(true), during: vec![Op::WriteSigner(ca.clone())] };
+    let new = keep_new(&fixture, &mut authorities);
+    let both = vec![ca.clone(), new.clone()];
+    let conf = Op::WriteConf { conf: Conf::ControllerManager, issuer: Some(new.clone()), trust: both.clone() };
+    let during = vec![Op::WriteSigner(ca.clone()), Op::WriteBundle(both), conf];
+    let op = Op::RestartStaticPod { component: KCM, own_signer: Some(true), during };
     run(&fixture, &authorities, &callbacks, &op).await.unwrap();
-    assert_eq!(runtime.log(), ["stopped", "gone", "started", "ready"]);
+    assert_eq!(runtime.log(), ["stopped", "gone", "admitted", "started", "ready"]);
     let state = super::super::read_disk(&fixture.layout, &[]).state;
     assert_eq!((state.signer_file, state.own_signer), (Some(ca), true));
     let backup = "/var/lib/certctl/backup/r1/etc/kubernetes/manifests/kube-controller-manager.yaml";

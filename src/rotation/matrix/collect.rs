@@ -12,13 +12,32 @@ pub(super) type Presentations = BTreeMap<Presenter, BTreeMap<Presented, String>>
 /// Which CAs are trusted together, each set with one who trusts it.
 pub(super) type Trusts = BTreeMap<Verifier, BTreeMap<BTreeSet<CaId>, String>>;
 
-/// Adds who presents what and who trusts whom in `inventory`.
-pub(super) fn collect(inventory: &Inventory, goal: &Goal, shown: &mut Presentations, trusted: &mut Trusts) {
-    for (name, node) in inventory.counted(goal) {
-        node_presents(name, node, shown);
-        node_trusts(name, node, trusted);
+/// A client that only ever shows its certificate to the API server of its own node.
+pub(super) struct Local {
+    pub(super) presented: Presented,
+    pub(super) who: String,
+    pub(super) trust: BTreeSet<CaId>,
+    pub(super) whom: String,
+}
+
+/// Everybody who meets in one or more states of the cluster.
+#[derive(Default)]
+pub(super) struct Picture {
+    pub(super) shown: Presentations,
+    pub(super) trusted: Trusts,
+    /// Not mixed with other nodes: such a pair changes together, and each of its states is looked at.
+    pub(super) local: Vec<Local>,
+}
+
+impl Picture {
+    /// Adds who presents what and who trusts whom in `inventory`.
+    pub(super) fn add(&mut self, inventory: &Inventory, goal: &Goal) {
+        for (name, node) in inventory.counted(goal) {
+            node_presents(name, node, self);
+            node_trusts(name, node, &mut self.trusted);
+        }
+        cluster_trusts(inventory, goal, &mut self.trusted);
     }
-    cluster_trusts(inventory, goal, trusted);
 }
 
 fn show(shown: &mut Presentations, presenter: Presenter, issuer: Option<&CaId>, vouched_by: &[CaId], who: String) {
@@ -28,7 +47,8 @@ fn show(shown: &mut Presentations, presenter: Presenter, issuer: Option<&CaId>, 
     }
 }
 
-fn node_presents(name: &str, node: &NodeView, shown: &mut Presentations) {
+fn node_presents(name: &str, node: &NodeView, picture: &mut Picture) {
+    let Picture { shown, local, .. } = picture;
     let disk = &node.state.disk;
     let loaded = &node.state.loaded;
     let kubelet = loaded.kubelet.as_ref().and_then(|p| p.conf.as_ref()).and_then(|c| c.issuer.as_ref());
@@ -67,10 +87,20 @@ fn node_presents(name: &str, node: &NodeView, shown: &mut Presentations) {
         (Presenter::Scheduler, Conf::Scheduler, &loaded.scheduler),
     ];
     for (presenter, conf, process) in processes {
-        let issuer =
-            process.as_ref().and_then(|p| p.conf.as_ref()).or(disk.confs.get(&conf)).and_then(|c| c.issuer.as_ref());
-        show(shown, presenter, issuer, &[], format!("{} of node/{name}", conf.file_name().trim_end_matches(".conf")));
+        let Some(held) = process.as_ref().and_then(|p| p.conf.as_ref()).or(disk.confs.get(&conf)) else { continue };
+        let who = format!("{} of node/{name}", conf.file_name().trim_end_matches(".conf"));
+        match &held.issuer {
+            Some(issuer) if held.own_server => local.extend(at_home(name, node, issuer, who)),
+            issuer => show(shown, presenter, issuer.as_ref(), &[], who),
+        }
     }
+}
+
+/// `None` while it is not known whom the node's API server accepts.
+fn at_home(name: &str, node: &NodeView, issuer: &CaId, who: String) -> Option<Local> {
+    let trust: BTreeSet<CaId> = accepted(&node.apiserver, &node.state.disk.ca_bundle).into_iter().collect();
+    let presented = Presented { issuer: issuer.clone(), vouched_by: Vec::new() };
+    (!trust.is_empty()).then(|| Local { presented, who, trust, whom: format!("kube-apiserver of node/{name}") })
 }
 
 /// A kubelet's serving certificate from a CA of the cluster: as seen in a handshake, else as loaded, else as it stands in the file. A kubelet

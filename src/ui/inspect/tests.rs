@@ -50,7 +50,7 @@ fn the_tables_are_kubeadms() {
 
 #[test]
 fn wide_tells_node_generation_and_what_is_loaded_and_served() {
-    let conf = ConfState { issuer: Some(CaId::planned("1")), trust: Vec::new(), not_after: 7200 };
+    let conf = ConfState { issuer: Some(CaId::planned("1")), not_after: 7200, ..ConfState::default() };
     let mut state = NodeState::default();
     state.loaded.scheduler = Some(ProcessState { conf: Some(conf), ..ProcessState::default() });
     let serial = format!("{:x}", YEAR - 1);
@@ -88,7 +88,7 @@ fn a_kubelets_serving_certificate_is_loaded_when_the_running_kubelet_has_read_it
 #[test]
 fn a_certificate_loaded_before_the_file_changed_is_not_the_one_on_disk() {
     let mut state = NodeState::default();
-    let conf = ConfState { issuer: Some(CaId::planned("1")), trust: Vec::new(), not_after: 7199 };
+    let conf = ConfState { issuer: Some(CaId::planned("1")), not_after: 7199, ..ConfState::default() };
     state.loaded.scheduler = Some(ProcessState { conf: Some(conf), ..ProcessState::default() });
     let rows = node_rows(Some(&state));
     assert!(rows.iter().all(|row| !row.state.contains(&Presence::Loaded)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::bench::Bench;
-use super::command::{Rotation, finished};
+use super::command::finished;
 use super::evidence::{Before, Files, completed};
 use super::rotation::LIMIT;
 use super::tally::Tally;
@@ -54,7 +54,7 @@ pub fn agents(bench: &Bench, tally: &mut Tally) -> Result<()> {
     let before = Before::look(bench)?;
     let watch = Watch::start(RATE)?;
     tally.test("kill -9 of a control-plane node's agent in the middle of a step: the rotation completes", || {
-        kill_agent_in_a_step(bench, bench.rotate(&[])?)
+        kill_agent_in_a_step(bench)
     })?;
     let figures = watch.end()?;
     eprintln!("lab: {}", figures.line());
@@ -73,11 +73,12 @@ fn third_version(bench: &Bench) -> Result<()> {
 }
 
 /// The agent restarts a static pod by its manifest: as soon as that is touched, it is in the middle of its work.
-fn kill_agent_in_a_step(bench: &Bench, mut rotation: Rotation) -> Result<()> {
+fn kill_agent_in_a_step(bench: &Bench) -> Result<()> {
     let node = bench.other_control_plane()?;
-    rotation.wait_phase("CPReissued", PHASE)?;
     let manifest = || manifest(&node);
     let untouched = manifest().context("there is no manifest of kube-controller-manager")?;
+    let mut rotation = bench.rotate(&[])?;
+    rotation.wait_phase("CPTrusted", PHASE)?;
     wait_until("the agent restarts kube-controller-manager", PHASE, || manifest().as_ref() != Some(&untouched))?;
     bench.kill_agent(&node)?;
     rotation.finish(LIMIT)?.expect(0)?;

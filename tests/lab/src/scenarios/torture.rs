@@ -1,10 +1,11 @@
-//! `lab torture`: every phase of a rotation × everything that can be killed or cut off, from a healthy cluster each time.
+//! `lab torture`: every phase of a rotation × everything that can be killed or cut off, from a healthy cluster each time; or, with
+//! `--sweep`, all phases of one rotation in a row.
 
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -46,6 +47,9 @@ pub struct TortureArgs {
     /// Only at this moment (repeatable)
     #[arg(long, value_enum)]
     at: Vec<Moment>,
+    /// Disturb one rotation in every phase in the same way: an hour instead of four
+    #[arg(long)]
+    sweep: bool,
     #[command(flatten)]
     bench: BenchOptions,
 }
@@ -89,19 +93,26 @@ impl fmt::Display for Moment {
     }
 }
 
-struct Case {
+#[derive(Clone, Copy)]
+struct Blow {
     phase: &'static str,
     disturbance: Disturbance,
     moment: Moment,
 }
 
+/// One rotation and what befalls it, in the order of the phases.
+struct Case {
+    name: String,
+    blows: Vec<Blow>,
+}
+
 pub fn run(args: &TortureArgs) -> Result<ExitCode> {
     let cases = cases(args);
     let bench = Bench::prepare(&args.bench)?;
-    let mut table = format!("{:15} {:9} {:23} {:>9}  OUTCOME\n", "PHASE", "WHEN", "DISTURBANCE", "SECONDS");
+    let mut table = format!("{:49} {:>9}  OUTCOME\n", format!("{:15} {:9} DISTURBANCE", "PHASE", "WHEN"), "SECONDS");
     let mut failed = 0;
     for (number, case) in cases.iter().enumerate() {
-        eprintln!("lab: case {} of {}: {} {}, {}", number + 1, cases.len(), case.moment, case.phase, case.disturbance);
+        eprintln!("lab: case {} of {}: {}", number + 1, cases.len(), case.name);
         let began = Instant::now();
         let outcome = bench.restore().and_then(|()| case.run(&bench));
         if outcome.is_err() {
@@ -109,8 +120,7 @@ pub fn run(args: &TortureArgs) -> Result<ExitCode> {
             bench.explain();
         }
         let outcome = outcome.unwrap_or_else(|error| format!("FAILED: {error:#}").replace('\n', "; "));
-        let (seconds, Case { phase, disturbance, moment }) = (began.elapsed().as_secs_f64(), case);
-        let line = format!("{phase:15} {moment:9} {disturbance:23} {seconds:>9.1}  {outcome}");
+        let line = format!("{:49} {:>9.1}  {outcome}", case.name, began.elapsed().as_secs_f64());
         eprintln!("lab: {line}");
         let _ = writeln!(table, "{line}");
     }
@@ -120,7 +130,30 @@ pub fn run(args: &TortureArgs) -> Result<ExitCode> {
 }
 
 fn cases(args: &TortureArgs) -> Vec<Case> {
-    let mut cases = Vec::new();
+    let blows = blows(args);
+    if !args.sweep {
+        let single = |blow: Blow| Case {
+            name: format!("{:15} {:9} {}", blow.phase, blow.moment, blow.disturbance),
+            blows: vec![blow],
+        };
+        return blows.into_iter().map(single).collect();
+    }
+    let mut sweeps: Vec<Case> = Vec::new();
+    for disturbance in Disturbance::value_variants() {
+        for moment in Moment::value_variants() {
+            let of = |blow: &&Blow| (blow.disturbance, blow.moment) == (*disturbance, *moment);
+            let blows: Vec<Blow> = blows.iter().filter(of).copied().collect();
+            if !blows.is_empty() {
+                let name = format!("{:15} {moment:9} {disturbance}", format!("{} in a row", blows.len()));
+                sweeps.push(Case { name, blows });
+            }
+        }
+    }
+    sweeps
+}
+
+fn blows(args: &TortureArgs) -> Vec<Blow> {
+    let mut blows = Vec::new();
     for phase in
         PHASES.into_iter().filter(|name| args.phase.is_empty() || args.phase.iter().any(|wanted| wanted == name))
     {
@@ -131,12 +164,12 @@ fn cases(args: &TortureArgs) -> Vec<Case> {
             }
             for &disturbance in Disturbance::value_variants() {
                 if args.disturb.is_empty() || args.disturb.contains(&disturbance) {
-                    cases.push(Case { phase, disturbance, moment });
+                    blows.push(Blow { phase, disturbance, moment });
                 }
             }
         }
     }
-    cases
+    blows
 }
 
 impl Case {
@@ -144,33 +177,58 @@ impl Case {
     fn run(&self, bench: &Bench) -> Result<String> {
         let before = Before::look(bench)?;
         let watch = Watch::start(RATE)?;
-        let (rotation, cuts) = self.disturb(bench)?;
-        rotation.finish(LIMIT)?.expect(0)?;
+        let (mut running, mut cuts) = (None, Vec::new());
+        for (number, blow) in self.blows.iter().enumerate() {
+            eprintln!("lab: {} {}, {}", blow.moment, blow.phase, blow.disturbance);
+            let next = self.blows.get(number + 1).filter(|next| next.pauses());
+            let go_on = |bench: &Bench| match next {
+                Some(next) => bench.rotate(&["--pause-before", next.phase]),
+                None => bench.rotate(&[]),
+            };
+            let (rotation, cut) = blow.strike(bench, running.take(), go_on)?;
+            running = Some(rotation);
+            cuts.extend(cut);
+        }
+        running.context("nothing was disturbed")?.finish(LIMIT)?.expect(0)?;
         completed(bench, 2)?;
         let figures = watch.end()?;
         figures.failed_only_by(&cuts)?;
         before.rotated(bench, &[])?;
         Ok(figures.line())
     }
+}
 
-    /// Brings a rotation to the moment, disturbs it, and returns the run that has to complete it.
-    fn disturb(&self, bench: &Bench) -> Result<(Rotation, Vec<Cut>)> {
+impl Blow {
+    /// Whether the rotation stands still when it falls.
+    fn pauses(&self) -> bool {
+        self.moment == Moment::Boundary && self.disturbance != Disturbance::KillDriver
+    }
+
+    /// Brings a rotation to the moment, disturbs it, and returns the run that has to complete it, which `go_on` starts where a new one is
+    /// needed.
+    fn strike(
+        &self,
+        bench: &Bench,
+        running: Option<Rotation>,
+        go_on: impl FnOnce(&Bench) -> Result<Rotation>,
+    ) -> Result<(Rotation, Option<Cut>)> {
+        let start = |words: &[&str]| running.map_or_else(|| bench.rotate(words), Ok);
         if self.disturbance == Disturbance::KillDriver {
-            let mut rotation = bench.rotate(&[])?;
+            let mut rotation = start(&[])?;
             self.reach(&mut rotation)?;
             rotation.kill()?;
-            return Ok((bench.rotate(&[])?, Vec::new()));
+            return Ok((go_on(bench)?, None));
         }
-        if self.moment == Moment::Boundary {
-            let paused = bench.rotate(&["--pause-before", self.phase])?.finish(LIMIT)?.expect(0)?;
+        if self.pauses() {
+            let paused = start(&["--pause-before", self.phase])?.finish(LIMIT)?.expect(0)?;
             if !paused.out.contains(r#""type":"Paused""#) {
                 bail!("it did not stop before {}", self.phase);
             }
-            return self.strike(bench, |bench| bench.rotate(&[]));
+            return self.fall(bench, go_on);
         }
-        let mut rotation = bench.rotate(&[])?;
+        let mut rotation = start(&[])?;
         self.reach(&mut rotation)?;
-        self.strike(bench, |_| Ok(rotation))
+        self.fall(bench, |_| Ok(rotation))
     }
 
     /// Waits until a run that is not paused is at the moment.
@@ -198,19 +256,19 @@ impl Case {
     }
 
     /// Kills an agent or cuts a node's power. `driven` gives the run that goes on meanwhile.
-    fn strike(&self, bench: &Bench, driven: impl FnOnce(&Bench) -> Result<Rotation>) -> Result<(Rotation, Vec<Cut>)> {
+    fn fall(&self, bench: &Bench, driven: impl FnOnce(&Bench) -> Result<Rotation>) -> Result<(Rotation, Option<Cut>)> {
         let node = match self.disturbance {
             Disturbance::CutWorker => bench.last_worker()?,
             _ => bench.other_control_plane()?,
         };
         if self.disturbance == Disturbance::KillAgent {
             bench.kill_agent(&node)?;
-            return Ok((driven(bench)?, Vec::new()));
+            return Ok((driven(bench)?, None));
         }
         let cut = begin_cut(bench, &node)?;
         let rotation = driven(bench)?;
         // The outage itself; nothing is waited for.
         std::thread::sleep(OUTAGE);
-        Ok((rotation, vec![end_cut(bench, &node, cut)?]))
+        Ok((rotation, Some(end_cut(bench, &node, cut)?)))
     }
 }
