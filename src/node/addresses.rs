@@ -7,8 +7,10 @@ use std::net::IpAddr;
 use hyper::Uri;
 
 use super::layout::Layout;
-use super::manifest;
+use super::manifest::CommandLine;
 use crate::plan::Component;
+
+const APISERVER_PORT: u16 = 6443;
 
 /// `host:port` of each, as the node itself reaches them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +23,6 @@ pub struct Addresses {
     pub scheduler: String,
     /// The kubelet.
     pub kubelet: String,
-    /// The address under which kube-apiserver is known in the cluster, that of its node (`--advertise-address`).
-    advertised: Option<IpAddr>,
 }
 
 impl Addresses {
@@ -30,41 +30,53 @@ impl Addresses {
     #[must_use]
     pub fn read(layout: &Layout) -> Self {
         Self {
-            apiserver: component(layout, Component::KubeApiserver, 6443),
+            apiserver: component(layout, Component::KubeApiserver, APISERVER_PORT),
             controller_manager: component(layout, Component::KubeControllerManager, 10257),
             scheduler: component(layout, Component::KubeScheduler, 10259),
             kubelet: kubelet(layout),
-            advertised: flag(&yaml(layout, Component::KubeApiserver), "--advertise-address")
-                .and_then(|address| address.parse().ok()),
         }
     }
+}
 
-    /// Whether this server of a kubeconfig is the node's own kube-apiserver, and not a balancer in front of several.
-    #[must_use]
-    pub fn is_own_apiserver(&self, server: &str) -> bool {
+/// The node's own kube-apiserver, as kubeconfigs name it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OwnApiserver {
+    port: u16,
+    /// `--advertise-address`, under which the whole cluster knows this one.
+    advertised: Option<IpAddr>,
+}
+
+impl OwnApiserver {
+    /// Reads it from the manifest.
+    pub(super) fn read(layout: &Layout) -> Self {
+        let command = command(layout, Component::KubeApiserver);
+        let advertised = command.flag("--advertise-address").and_then(|address| address.parse().ok());
+        Self { port: port(&command, APISERVER_PORT), advertised }
+    }
+
+    /// Whether a kubeconfig's server is this one, and not a balancer in front of several.
+    pub(super) fn is(&self, server: &str) -> bool {
         let Ok(uri) = server.parse::<Uri>() else { return false };
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let here = host == "localhost"
             || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || Some(ip) == self.advertised);
-        let port = self.apiserver.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        here && port == Some(uri.port_u16().unwrap_or(443))
+        here && self.port == uri.port_u16().unwrap_or(443)
     }
 }
 
-fn yaml(layout: &Layout, component: Component) -> String {
+fn command(layout: &Layout, component: Component) -> CommandLine {
     let places = [layout.manifest(component), layout.parked_edited(component), layout.parked(component)];
-    places.iter().find_map(|place| fs::read_to_string(place).ok()).unwrap_or_default()
+    let yaml = places.iter().find_map(|place| fs::read_to_string(place).ok()).unwrap_or_default();
+    CommandLine::read(&yaml).unwrap_or_default()
 }
 
-fn flag(yaml: &str, name: &str) -> Option<String> {
-    manifest::flag(yaml, name).ok().flatten()
+fn port(command: &CommandLine, default: u16) -> u16 {
+    command.flag("--secure-port").and_then(|port| port.parse().ok()).unwrap_or(default)
 }
 
-fn component(layout: &Layout, component: Component, port: u16) -> String {
-    let yaml = yaml(layout, component);
-    let flag = |name: &str| flag(&yaml, name);
-    let port = flag("--secure-port").and_then(|port| port.parse().ok()).unwrap_or(port);
-    address(flag("--bind-address").as_deref(), port)
+fn component(layout: &Layout, component: Component, default: u16) -> String {
+    let command = command(layout, component);
+    address(command.flag("--bind-address").as_deref(), port(&command, default))
 }
 
 /// `port` and `address` of `KubeletConfiguration` (`k8s.io/kubelet/config/v1beta1`).
@@ -130,18 +142,18 @@ mod tests {
     fn a_server_is_the_nodes_own_by_address_and_port() {
         let fixture = Fixture::new();
         with_flags(&fixture, "kube-apiserver", &["--advertise-address=fd00::7", "--secure-port=8443"]);
-        let addresses = Addresses::read(&fixture.layout);
+        let apiserver = OwnApiserver::read(&fixture.layout);
         for own in ["https://[fd00::7]:8443", "https://127.0.0.1:8443", "https://localhost:8443/"] {
-            assert!(addresses.is_own_apiserver(own), "{own}");
+            assert!(apiserver.is(own), "{own}");
         }
         for other in
             ["https://[fd00::8]:8443", "https://[fd00::7]:6443", "https://[fd00::7]", "https://api.example:8443", ""]
         {
-            assert!(!addresses.is_own_apiserver(other), "{other}");
+            assert!(!apiserver.is(other), "{other}");
         }
         let fixture = Fixture::new();
         with_flags(&fixture, "kube-apiserver", &["--secure-port=443"]);
-        assert!(Addresses::read(&fixture.layout).is_own_apiserver("https://localhost"));
+        assert!(OwnApiserver::read(&fixture.layout).is("https://localhost"));
     }
 
     #[test]

@@ -11,14 +11,25 @@ const SIGNING_KEY: &str = "--cluster-signing-key-file";
 /// `pkg/kubelet/config/common.go`): with the old UID a back-off would delay the start.
 pub const RESTARTED_AT: &str = "certctl.dev/restarted-at";
 
-/// The value of `--name=value` of the first container.
-///
-/// # Errors
-/// What is wrong with the YAML.
-pub fn flag(yaml: &str, name: &str) -> Result<Option<String>, String> {
-    let mut pod = parse(yaml)?;
-    let command = command(&mut pod)?;
-    Ok(command.iter().find_map(|argument| value_of(argument, name)))
+/// The command line of the first container.
+#[derive(Default)]
+pub struct CommandLine(Vec<Value>);
+
+impl CommandLine {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What is wrong with the YAML.
+    pub fn read(yaml: &str) -> Result<Self, String> {
+        let mut pod = parse(yaml)?;
+        Ok(Self(std::mem::take(command(&mut pod)?)))
+    }
+
+    /// The value of `--name=value`.
+    #[must_use]
+    pub fn flag(&self, name: &str) -> Option<String> {
+        self.0.iter().find_map(|argument| value_of(argument, name))
+    }
 }
 
 /// True when kube-controller-manager is pointed at its own signing file.
@@ -26,7 +37,7 @@ pub fn flag(yaml: &str, name: &str) -> Result<Option<String>, String> {
 /// # Errors
 /// What is wrong with the YAML.
 pub fn has_own_signer(yaml: &str) -> Result<bool, String> {
-    Ok(flag(yaml, SIGNING_CERT)?.as_deref() == Some(SIGNER))
+    Ok(CommandLine::read(yaml)?.flag(SIGNING_CERT).as_deref() == Some(SIGNER))
 }
 
 /// Points kube-controller-manager at its own signing file (certificate and key in one), or back to the stock pair.
@@ -145,7 +156,7 @@ status: {}
     fn the_signer_switches_both_flags_and_back() {
         let own = with_kcm_signer(KCM, true).unwrap();
         assert!(has_own_signer(&own).unwrap() && !has_own_signer(KCM).unwrap());
-        assert_eq!(flag(&own, SIGNING_KEY).unwrap().as_deref(), Some(SIGNER));
+        assert_eq!(CommandLine::read(&own).unwrap().flag(SIGNING_KEY).as_deref(), Some(SIGNER));
         let back = with_kcm_signer(&own, false).unwrap();
         assert_eq!(value(&back), value(KCM), "everything else survives, strings stay strings");
     }
@@ -172,16 +183,17 @@ status: {}
 
     #[test]
     fn a_flag_with_a_longer_name_is_not_mistaken() {
-        assert_eq!(flag(KCM, "--cluster-signing").unwrap(), None);
-        assert_eq!(flag(KCM, "--use-service-account-credentials").unwrap().as_deref(), Some("true"));
+        let command = CommandLine::read(KCM).unwrap();
+        assert_eq!(command.flag("--cluster-signing"), None);
+        assert_eq!(command.flag("--use-service-account-credentials").as_deref(), Some("true"));
     }
 
     #[test]
     fn what_cannot_be_edited_is_said() {
         let external = KCM.replace("    - --cluster-signing-key-file=/etc/kubernetes/pki/ca.key\n", "");
         assert!(with_kcm_signer(&external, true).unwrap_err().contains("external CA"));
-        assert_eq!(flag("kind: Secret", "--x").unwrap_err(), "it is no Pod");
-        assert!(flag("a: [", "--x").unwrap_err().contains("no YAML"));
+        assert_eq!(CommandLine::read("kind: Secret").err().unwrap(), "it is no Pod");
+        assert!(CommandLine::read("a: [").err().unwrap().contains("no YAML"));
     }
 
     #[test]

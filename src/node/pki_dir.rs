@@ -5,9 +5,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use super::addresses::OwnApiserver;
 use super::layout::{CA_KEY, KUBELET_CLIENT, KUBELET_SERVER, Layout, PKI_FILES, SIGNER};
 use super::manifest;
-use super::{Addresses, Authorities, authorities::read_key};
+use super::{Authorities, authorities::read_key};
 use crate::pki::{CaId, Certificate, Kubeconfig};
 use crate::plan::row::{CertificateKind, CertificateRow, issuer_of};
 use crate::plan::{Component, Conf, ConfState, DiskState, Leaf, LeafState};
@@ -32,7 +33,8 @@ pub fn read_disk(layout: &Layout, known: &[Certificate]) -> DiskReading {
         let path = layout.path("/etc/kubernetes/pki").join(other);
         cas.extend(Certificate::each_from_pem(&fs::read(path).unwrap_or_default()).into_iter().flatten());
     }
-    let mut reader = Reader { layout, cas, reading: DiskReading::default() };
+    let apiserver = OwnApiserver::read(layout);
+    let mut reader = Reader { layout, apiserver, cas, reading: DiskReading::default() };
     reader.pki();
     reader.authority_state(&authorities);
     Conf::ALL.into_iter().for_each(|conf| reader.conf(conf));
@@ -42,6 +44,7 @@ pub fn read_disk(layout: &Layout, known: &[Certificate]) -> DiskReading {
 
 struct Reader<'a> {
     layout: &'a Layout,
+    apiserver: OwnApiserver,
     cas: Vec<Certificate>,
     reading: DiskReading,
 }
@@ -89,7 +92,7 @@ impl Reader<'_> {
             Ok(parsed) => parsed,
             Err(error) => return self.broken(&named, 0, kind, error.to_string()),
         };
-        let own_server = Addresses::read(self.layout).is_own_apiserver(parsed.server());
+        let own_server = self.apiserver.is(parsed.server());
         let mut state = ConfState { own_server, ..ConfState::default() };
         if let Some(client) = parsed.client_certificate() {
             state.issuer = issuer_of(&client, &self.cas);
