@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::probing::throw_away;
 use super::vouching::Asker;
 use crate::cluster::{Cluster, csr, release_leader};
-use crate::node::{Addresses, Authorities, BoxError, Callbacks, Layout};
+use crate::node::{Addresses, Authorities, BoxError, Callbacks, Layout, Mirror};
 use crate::pki::CaId;
 use crate::plan::{Component, Conf, Verdict};
 use crate::probe;
@@ -29,9 +29,11 @@ const SIGNED: Duration = Duration::from_secs(60);
 pub(super) fn callbacks(asker: Asker, authorities: &Authorities, lifetime: Option<i64>) -> Callbacks {
     let (cluster, node, layout) = (asker.cluster.clone(), asker.node.clone(), authorities.layout().clone());
     let (kubelet, started, authorities) = (layout.clone(), layout.clone(), authorities.clone());
+    let (mirrored, on_node) = (layout.clone(), node.clone());
     Callbacks {
         component_gone: Box::new(move |component| release(cluster.clone(), component, node.clone()).boxed()),
         admitted: Box::new(move |ca| admitted(authorities.clone(), ca).boxed()),
+        mirror: Box::new(move |component| mirror(mirrored.clone(), component, on_node.clone()).boxed()),
         component_ready: Box::new(move |component| ready(started.clone(), component).boxed()),
         sign_kubelet_client: Box::new(move |request| sign(layout.clone(), asker.clone(), request, lifetime).boxed()),
         sign_kubelet_serving: Box::new(move |request| sign_serving(kubelet.clone(), request, lifetime).boxed()),
@@ -56,6 +58,13 @@ async fn admitted(authorities: Authorities, ca: CaId) -> Result<(), BoxError> {
     };
     let late = || format!("https://{address} did not let one in within {} s", RELOADED.as_secs());
     tokio::time::timeout(RELOADED, let_in).await.map_err(|_| late().into())
+}
+
+/// Asked with the kubelet's own certificate, which may read the pods of its node.
+async fn mirror(layout: Layout, component: Component, node: String) -> Mirror {
+    let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
+    let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
+    Ok(kubelet.mirrored(component.name(), &node).await?)
 }
 
 async fn ready(layout: Layout, component: Component) -> Result<(), BoxError> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Config};
 
@@ -55,7 +55,25 @@ impl Cluster {
             Err(error) => Err(ClusterError::call("read", format!("node/{node}"))(error)),
         }
     }
+
+    /// The UID of the static pod of which the API server has a mirror under this name on this node (`kubetypes.ConfigHashAnnotationKey`);
+    /// `None` without one.
+    ///
+    /// # Errors
+    /// No answer, or one that says nothing about it.
+    pub async fn mirrored(&self, component: &str, node: &str) -> Result<Option<String>, ClusterError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), "kube-system");
+        let name = format!("{component}-{node}");
+        match api.get_metadata_opt(&name).await {
+            Ok(pod) => Ok(pod.and_then(|pod| pod.metadata.annotations?.remove(HASH))),
+            // A node may read its own pods: for it, one that is not there is not its own (`plugin/pkg/auth/authorizer/node`).
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+            Err(error) => Err(ClusterError::call("read", format!("pod/kube-system/{name}"))(error)),
+        }
+    }
 }
+
+const HASH: &str = "kubernetes.io/config.hash";
 
 fn read(kubelet_conf: &Path) -> Result<Kubeconfig, ClusterError> {
     Kubeconfig::read_from(kubelet_conf)

@@ -23,6 +23,9 @@ mod kubelet;
 /// kubeadm's lifetime of leaves (`constants.CertificateValidityPeriod`), and the longest that certctl gives by itself.
 pub const ONE_YEAR: SignedDuration = SignedDuration::from_hours(8760);
 
+/// The UID of a static pod that has a mirror, if any.
+pub type Mirror = Result<Option<String>, BoxError>;
+
 /// What an operation needs from the cluster, which this module must not know.
 pub struct Callbacks {
     /// Called as soon as the old container of a component is gone: the place to release its leader Lease. It only makes things
@@ -31,6 +34,9 @@ pub struct Callbacks {
     /// Called when a component is about to present a certificate of this CA for the first time; returns when the node's API server admits
     /// clients of it.
     pub admitted: Box<dyn Fn(CaId) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>,
+    /// The UID of the static pod of which the API server has a mirror for this component (annotation `kubernetes.io/config.hash`); `None`
+    /// when it has none.
+    pub mirror: Box<dyn Fn(Component) -> BoxFuture<'static, Mirror> + Send + Sync>,
     /// Called when the new container runs; returns when the component says that it is healthy.
     pub component_ready: Box<dyn Fn(Component) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>,
     /// Takes a PEM certificate request for the kubelet and returns the PEM certificate (CSR API, signer
@@ -114,7 +120,8 @@ async fn restart(
     }
     // Two restarts within one second must differ too: the pod's UID is a hash of the content.
     let stamp = context.now.to_string();
-    context.node.static_pods().restart(component, &stamp, while_away, edit).await?;
+    let mirror = async || (context.callbacks.mirror)(component).await;
+    context.node.static_pods().restart(component, &stamp, while_away, edit, mirror).await?;
     (context.callbacks.component_ready)(component).await.map_err(|source| NodeError::Callback {
         what: format!("{} has started but is not healthy", component.name()),
         source,

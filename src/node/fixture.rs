@@ -183,6 +183,7 @@ pub(super) fn silent() -> Callbacks {
     Callbacks {
         component_gone: Box::new(|_| async {}.boxed()),
         admitted: Box::new(|_| async { Ok(()) }.boxed()),
+        mirror: Box::new(|_| async { Err("nobody knows the mirror here".into()) }.boxed()),
         component_ready: Box::new(|_| async { Ok(()) }.boxed()),
         sign_kubelet_client: Box::new(|_| async { Err("nobody signs here".into()) }.boxed()),
         sign_kubelet_serving: Box::new(|_| async { Err("nobody approves here".into()) }.boxed()),

@@ -24,7 +24,7 @@ mod unit;
 
 pub use crate::plan::{CertificateKind, CertificateRow};
 pub use addresses::Addresses;
-pub use apply::{ApplyContext, Callbacks, ONE_YEAR, apply};
+pub use apply::{ApplyContext, Callbacks, Mirror, ONE_YEAR, apply};
 pub use authorities::Authorities;
 pub use cri::{ContainerState, Cri};
 pub use error::{BoxError, NodeError, in_full};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::apply::Mirror;
 use super::atomic;
 use super::cri::{ContainerState, Cri};
 use super::error::NodeError;
@@ -26,9 +27,9 @@ struct Limits {
     finish: Duration,
     /// For the same where it cannot be seen: measured, one second is enough.
     settle: Duration,
-    /// For the cgroup of the new pod, which the kubelet makes before anything else, before the pod counts as refused.
+    /// For the kubelet to begin with the new pod, before it counts as refused.
     acceptance: Duration,
-    /// For the new sandbox, where the cgroups say nothing; twice as long after each refusal.
+    /// The same where it cannot be seen whether it has begun; twice as long after each refusal.
     patience: Duration,
     /// For the new container: the kubelet looks at a refused static pod again after 10 to 15 s.
     start: Duration,
@@ -59,7 +60,8 @@ impl<'a> StaticPods<'a> {
     }
 
     /// Restarts one static pod: manifest out; when the container is gone, `while_away`; the manifest, changed by `edit` and by a
-    /// new restart annotation with the text `stamp`, back in; done when a new container runs.
+    /// new restart annotation with the text `stamp`, back in; done when a new container runs. `mirror` tells the UID of the static pod of
+    /// which the API server has a mirror now.
     ///
     /// When `while_away` or `edit` fails, or the future is dropped, the manifest goes back as it was and the pod starts again.
     ///
@@ -71,11 +73,11 @@ impl<'a> StaticPods<'a> {
         stamp: &str,
         while_away: impl AsyncFnOnce() -> Result<(), NodeError>,
         edit: impl FnOnce(&str) -> Result<String, String>,
+        mirror: impl AsyncFn() -> Mirror,
     ) -> Result<ContainerState, NodeError> {
         let before = self.cri.containers(component).await?;
         let out = Out::take(self.layout, component)?;
         let stopped = self.while_out(component, &before, stamp, while_away, edit).await?;
-        let cgroups = pod_cgroups(self.layout);
         out.put_in()?;
         // A machine on which the kubelet took long to stop a pod is as slow to start one: taken for refused too early, it starts twice.
         let limits = Limits {
@@ -83,7 +85,7 @@ impl<'a> StaticPods<'a> {
             patience: self.limits.patience.max(stopped * 4),
             ..self.limits
         };
-        Self { limits, ..self.clone() }.started(component, &before, cgroups, stamp).await
+        Self { limits, ..self.clone() }.started(component, &before, stamp, mirror).await
     }
 
     /// After a crash: whatever is only parked goes back in, the edited manifest if it was complete, else the original. To be
@@ -162,20 +164,22 @@ impl<'a> StaticPods<'a> {
         }
     }
 
-    /// Waits for the new container. A pod that has no sandbox after a while was refused: the kubelet would come back to it after
-    /// 10 to 15 s, but looks at once at one with another UID, so the manifest gets another annotation.
+    /// Waits for the new container. A pod that the kubelet has refused, it would come back to after 10 to 15 s; but it looks at once at one
+    /// with another UID, so the manifest gets another annotation.
+    ///
+    /// The first thing that it does with a pod that it has accepted is to renew the mirror (`SyncPod` in `pkg/kubelet/kubelet.go`), and that
+    /// waits for an API server which may be slow: asked the same way, it answers as late.
     async fn started(
         &self,
         component: Component,
         before: &[ContainerState],
-        mut cgroups: Vec<PathBuf>,
         stamp: &str,
+        mirror: impl AsyncFn() -> Mirror,
     ) -> Result<ContainerState, NodeError> {
         let begun = Instant::now();
         let end = begun + self.limits.start;
-        let mut patience = self.limits.patience;
-        let mut tried = begun;
-        let mut attempt = 1;
+        let first = mirror().await.ok();
+        let (mut tried, mut asked, mut attempt, mut accepted) = (begun, begun, 1, false);
         self.wait(self.limits.start, format!("{} has not started", component.name()), async || {
             let running = self.cri.running(component).await?;
             let new = running.filter(|new| before.iter().all(|old| old.id != new.id));
@@ -183,20 +187,19 @@ impl<'a> StaticPods<'a> {
                 tracing::debug!(component = component.name(), attempt, after = ?begun.elapsed(), "static pod runs");
                 return Ok(new);
             }
-            let soon = tried + (self.limits.acceptance * attempt).min(patience);
-            if Instant::now() < soon {
+            if accepted || asked.elapsed() < self.limits.acceptance * attempt {
                 return Ok(None);
             }
-            // A cgroup that is new may be another pod's: then the longer patience decides.
-            let untouched = !cgroups.is_empty() && pod_cgroups(self.layout).iter().all(|path| cgroups.contains(path));
-            let pause = tried + if untouched { self.limits.acceptance * attempt } else { patience };
-            if Instant::now() >= pause && pause < end && self.cri.ready_pods(component).await?.is_empty() {
+            asked = Instant::now();
+            let seen = mirror().await.ok();
+            let known = first.is_some() && seen.is_some();
+            accepted = known && seen != first;
+            let patient = !known && tried.elapsed() < self.limits.patience * 2u32.pow(attempt - 1);
+            if !accepted && !patient && Instant::now() < end && self.cri.ready_pods(component).await?.is_empty() {
                 attempt += 1;
                 tracing::debug!(component = component.name(), attempt, "static pod was refused");
                 self.restamp(component, &format!("{stamp} {attempt}"))?;
-                cgroups = pod_cgroups(self.layout);
-                tried = Instant::now();
-                patience *= 2;
+                (tried, asked) = (Instant::now(), Instant::now());
             }
             Ok(None)
         })

@@ -28,8 +28,9 @@ struct Played {
     /// How many manifests the kubelet refuses: it does not come back to them.
     refuses: usize,
     refused: Option<String>,
-    /// How many questions a new manifest waits for its container.
+    /// How many questions a new manifest waits for its container, and which pod has a mirror meanwhile.
     dawdles: usize,
+    mirrored: usize,
     /// The kubelet does not act at all.
     deaf: bool,
     log: Vec<&'static str>,
@@ -97,6 +98,7 @@ impl Runtime {
                 played.log.push("refused");
                 return api::ListContainersResponse::default();
             }
+            played.mirrored = played.containers + 1;
             if played.dawdles > 0 {
                 played.dawdles -= 1;
                 return api::ListContainersResponse::default();
@@ -135,6 +137,10 @@ impl Runtime {
         api::ListPodSandboxResponse { items }
     }
 
+    fn mirror(&self) -> String {
+        format!("uid{}", self.played.lock().unwrap().mirrored)
+    }
+
     fn note(&self, event: &'static str) {
         self.played.lock().unwrap().log.push(event);
     }
@@ -142,6 +148,11 @@ impl Runtime {
     fn log(&self) -> Vec<&'static str> {
         self.played.lock().unwrap().log.clone()
     }
+}
+
+/// The API server does not answer.
+async fn unseen() -> Mirror {
+    Err("no answer".into())
 }
 
 fn left_over(fixture: &Fixture) -> bool {
@@ -159,7 +170,11 @@ async fn writes_happen_between_the_old_process_and_the_new_one() {
         fs::remove_dir(&runtime.cgroup).unwrap();
         Ok(())
     };
-    let new = node.static_pods().restart(KCM, "now", away, |yaml| manifest::with_kcm_signer(yaml, true)).await.unwrap();
+    let new = node
+        .static_pods()
+        .restart(KCM, "now", away, |yaml| manifest::with_kcm_signer(yaml, true), unseen)
+        .await
+        .unwrap();
     assert_eq!((new.id.as_str(), new.running), ("c1", true));
     assert_eq!(runtime.log(), ["stopped", "away", "started"]);
     let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
@@ -180,7 +195,7 @@ async fn the_manifest_stays_out_while_the_pod_has_a_cgroup() {
         fs::remove_dir(&runtime.cgroup).unwrap();
         Ok(())
     };
-    node.static_pods().restart(KCM, "now", away, |yaml| Ok(yaml.to_owned())).await.unwrap();
+    node.static_pods().restart(KCM, "now", away, |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
     assert_eq!(runtime.log(), ["stopped", "started"]);
 }
 
@@ -194,41 +209,54 @@ async fn a_refused_pod_is_offered_again_under_another_uid() {
     let mut pods = node.static_pods();
     pods.limits.patience = ASK * 2;
     let edit = |yaml: &str| manifest::with_kcm_signer(yaml, true);
-    pods.restart(KCM, "now", async || Ok(()), edit).await.unwrap();
+    pods.restart(KCM, "now", async || Ok(()), edit, unseen).await.unwrap();
     assert_eq!(runtime.log(), ["stopped", "refused", "refused", "started"]);
     let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
     assert!(yaml.contains("restarted-at: now 3") && manifest::has_own_signer(&yaml).unwrap(), "{yaml}");
     assert!(!left_over(&fixture));
 }
 
-/// Another pod's cgroup is seen and none is new: refused, and not merely slow, whatever the longer patience is.
 #[tokio::test]
-async fn a_pod_without_a_new_cgroup_is_offered_again_soon() {
+async fn a_pod_whose_mirror_stays_is_offered_again_soon() {
     let fixture = Fixture::new();
     let runtime = Runtime::start(&fixture, 0);
-    fs::create_dir_all(fixture.layout.path(CGROUP).join("kubepods-burstable-podother.slice")).unwrap();
     fs::remove_dir(&runtime.cgroup).unwrap();
     runtime.played.lock().unwrap().refuses = 1;
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
-    pods.limits.acceptance = ASK * 2;
-    pods.limits.patience = Duration::from_secs(3600);
+    (pods.limits.acceptance, pods.limits.patience) = (ASK * 2, Duration::from_secs(3600));
     pods.limits.start = Duration::from_secs(20);
-    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())).await.unwrap();
+    let mirror = async || Ok(Some(runtime.mirror()));
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), mirror).await.unwrap();
     assert_eq!(runtime.log(), ["stopped", "refused", "started"]);
 }
 
+/// The kubelet has taken it and is slow: offered again, it would be started twice.
 #[tokio::test]
-async fn a_kubelet_that_is_as_slow_to_start_a_pod_as_to_stop_one_is_not_taken_for_refusing() {
+async fn a_pod_with_a_new_mirror_is_waited_for() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 0);
+    fs::remove_dir(&runtime.cgroup).unwrap();
+    runtime.played.lock().unwrap().dawdles = 30;
+    let node = Node::open(fixture.root.path());
+    let mut pods = node.static_pods();
+    (pods.limits.acceptance, pods.limits.patience) = (ASK * 2, ASK * 4);
+    let mirror = async || Ok(Some(runtime.mirror()));
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), mirror).await.unwrap();
+    let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
+    assert!(yaml.contains("restarted-at: now\n"), "it was offered again: {yaml}");
+}
+
+#[tokio::test]
+async fn where_mirrors_are_not_seen_a_kubelet_as_slow_to_start_a_pod_as_to_stop_one_is_not_taken_for_refusing() {
     let fixture = Fixture::new();
     let runtime = Runtime::start(&fixture, 20);
-    fs::create_dir_all(fixture.layout.path(CGROUP).join("kubepods-burstable-podother.slice")).unwrap();
     fs::remove_dir(&runtime.cgroup).unwrap();
     runtime.played.lock().unwrap().dawdles = 20;
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     (pods.limits.acceptance, pods.limits.patience) = (ASK * 2, ASK * 4);
-    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())).await.unwrap();
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
     let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
     assert!(yaml.contains("restarted-at: now\n"), "it was offered again: {yaml}");
 }
@@ -240,7 +268,7 @@ async fn a_pod_that_is_never_finished_only_costs_time() {
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     pods.limits.finish = ASK * 3;
-    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())).await.unwrap();
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
     assert!(runtime.cgroup.exists());
 }
 
@@ -251,11 +279,14 @@ async fn a_failure_while_away_puts_the_manifest_back_as_it_was() {
     fs::remove_dir(&runtime.cgroup).unwrap();
     let node = Node::open(fixture.root.path());
     let away = async || Err(NodeError::NoKey(crate::pki::CaId::planned("two")));
-    let error = node.static_pods().restart(KCM, "now", away, |yaml| Ok(yaml.to_owned())).await.unwrap_err();
+    let error = node.static_pods().restart(KCM, "now", away, |yaml| Ok(yaml.to_owned()), unseen).await.unwrap_err();
     assert!(matches!(error, NodeError::NoKey(_)));
     assert_eq!(fs::read_to_string(fixture.layout.manifest(KCM)).unwrap(), KCM_MANIFEST);
-    let error =
-        node.static_pods().restart(KCM, "now", async || Ok(()), |_| Err("no such flag".to_owned())).await.unwrap_err();
+    let error = node
+        .static_pods()
+        .restart(KCM, "now", async || Ok(()), |_| Err("no such flag".to_owned()), unseen)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("no such flag"), "{error}");
     assert_eq!(fs::read_to_string(fixture.layout.manifest(KCM)).unwrap(), KCM_MANIFEST);
     assert!(!left_over(&fixture));
@@ -273,7 +304,7 @@ async fn a_dropped_restart_puts_the_manifest_back() {
         }
     };
     tokio::select! {
-        ended = pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())) => panic!("{ended:?}"),
+        ended = pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen) => panic!("{ended:?}"),
         () = seen_out => {}
     }
     assert_eq!(fs::read_to_string(fixture.layout.manifest(KCM)).unwrap(), KCM_MANIFEST);
@@ -288,7 +319,7 @@ async fn a_kubelet_that_does_not_act_is_named_and_the_manifest_goes_back() {
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     pods.limits.stop = Duration::from_secs(1);
-    let error = pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())).await.unwrap_err();
+    let error = pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "kube-controller-manager has not stopped for 1 s: see journalctl -u kubelet on the node"
@@ -350,7 +381,7 @@ async fn without_cgroups_the_manifest_stays_out_for_the_settling_time() {
     let mut pods = node.static_pods();
     pods.limits.settle = Duration::from_millis(300);
     let started = Instant::now();
-    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned())).await.unwrap();
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
     assert!(started.elapsed() >= Duration::from_millis(300));
     assert_eq!(runtime.log(), ["stopped", "started"]);
 }
