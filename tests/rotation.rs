@@ -329,6 +329,29 @@ fn the_leader_restarts_last_and_kubelets_within_the_limit() {
 }
 
 #[test]
+fn the_leader_restarts_as_soon_as_one_follower_can_take_over_and_not_before() {
+    let (mut world, goal) = begun(3, 2);
+    for node in world.nodes.values_mut().filter(|node| node.state.control_plane) {
+        node.state.disk.kept.push(ca("new"));
+    }
+    world.cluster.kubeadm_own_signer = Some(true);
+    settle(&mut world, &goal);
+    let Next::Steps(Phase::CPTrusted, steps) = next(&world, &goal) else { panic!("{:?}", next(&world, &goal)) };
+    let mut begun = BTreeMap::new();
+    for step in steps {
+        let Step::Node { node, target, ops } = step else { panic!("{step:?}") };
+        world.nodes.get_mut(&node).unwrap().target = Some(*target);
+        begun.insert(node, ops);
+    }
+    assert_eq!(begun.keys().collect::<Vec<_>>(), ["cp-2", "cp-3"]);
+    assert!(matches!(next(&world, &goal), Next::Wait(Phase::CPTrusted, _)), "both are still at work");
+    begun["cp-3"].iter().for_each(|op| apply_op(&mut world, "cp-3", op));
+    settle(&mut world, &goal);
+    let Next::Steps(Phase::CPTrusted, steps) = next(&world, &goal) else { panic!("{:?}", next(&world, &goal)) };
+    assert!(matches!(steps.as_slice(), [Step::Node { node, .. }] if node == "cp-1"), "{steps:?}");
+}
+
+#[test]
 fn a_silent_node_holds_the_rotation_until_it_is_waived_and_is_brought_up_to_date_when_it_is_back() {
     let materials = materials();
     let (mut world, mut goal) = begun(3, 2);

@@ -58,10 +58,12 @@ pub struct Session {
     put_off: u8,
 }
 
-/// What to do now: the next operation, or several restarts of static pods at once, which have nothing to do with each other.
+/// What to do before the node is looked at again: writes in a row, or several restarts of static pods at once, which have nothing to do with
+/// each other, or the next operation.
 fn next_ops(ops: Vec<Op>) -> Vec<Op> {
+    let writes = ops.iter().take_while(|op| !op.takes_time()).count();
     let pods = ops.iter().take_while(|op| matches!(op, Op::RestartStaticPod { .. })).count();
-    ops.into_iter().take(pods.max(1)).collect()
+    ops.into_iter().take(writes.max(pods).max(1)).collect()
 }
 
 /// Lifetime of what is issued, when the spec names one.
@@ -232,7 +234,8 @@ impl Session {
                 let problems = observed.problems.join("; ");
                 return Err(format!("`{op}` was done, but the node does not show it: {problems}"));
             }
-            if op.takes_time() {
+            let at_once = op.takes_time();
+            if at_once {
                 let mut status = self.reported.clone().unwrap_or_default();
                 status.observed_generation = generation;
                 status.doing = Some(ops.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
@@ -240,8 +243,14 @@ impl Session {
             }
             self.written_past |= ops.iter().any(|op| matches!(op, Op::ReissueKubeletClient(_)));
             self.prober.forget_answers();
-            let work = ops.iter().map(|op| self.apply(op, spec, authorities));
-            futures::future::join_all(work).await.into_iter().collect::<Result<Vec<()>, String>>()?;
+            if at_once {
+                let work = ops.iter().map(|op| self.apply(op, spec, authorities));
+                futures::future::join_all(work).await.into_iter().collect::<Result<Vec<()>, String>>()?;
+            } else {
+                for op in &ops {
+                    self.apply(op, spec, authorities).await?;
+                }
+            }
             last = ops;
         }
         Ok(())

@@ -175,7 +175,8 @@ fn container(options: &InstallOptions) -> Value {
         "args": ["agent", "--root", HOST],
         "env": [{ "name": "NODE_NAME", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } }],
         "securityContext": { "privileged": true, "readOnlyRootFilesystem": true },
-        "resources": { "requests": { "cpu": "10m", "memory": "20Mi" }, "limits": { "memory": "64Mi" } },
+        // On a node without idle time the request is the weight (`pkg/kubelet/cm/helpers_linux.go`): enough to be heard beside an API server.
+        "resources": { "requests": { "cpu": "100m", "memory": "20Mi" }, "limits": { "memory": "64Mi" } },
         "volumeMounts": mounts,
     })
 }

@@ -200,8 +200,8 @@ impl<'a> Matrix<'a> {
 
     fn verify_local(&self, pairs: &[Local]) -> Vec<Violation> {
         let mut violations = Vec::new();
-        for Local { presented, who, trust, whom } in pairs {
-            if let Err(reason) = self.edge(presented, trust, Usage::Client) {
+        for Local { presented, who, trust, whom, usage } in pairs {
+            if let Err(reason) = self.edge(presented, trust, *usage) {
                 let violation = Violation { presenter: who.clone(), verifier: whom.clone(), reason };
                 if !violations.contains(&violation) {
                     violations.push(violation);

@@ -159,16 +159,12 @@ fn restarts(candidate: &Candidate<'_>, process: &str) -> bool {
     candidate.ops.iter().any(|op| op.restarts() == Some(process))
 }
 
-/// The order among nodes: followers before the leader, so that one change of leader is enough; and one API server serves a new
-/// chain before the others do, so that a chain somebody refuses is seen on one.
+const KCM: &str = "kube-controller-manager";
+
+/// The order among nodes: the leader when a follower is done that can take over, so that one change of leader is enough; and one API server
+/// serves a new chain before the others do, so that a chain somebody refuses is seen on one.
 fn allowed(candidate: &Candidate<'_>, all: &[Candidate<'_>], inventory: &Inventory, goal: &Goal) -> bool {
-    const KCM: &str = "kube-controller-manager";
-    let leader = inventory.cluster.controller_manager_leader.as_deref();
-    let waits = |candidate: &Candidate<'_>| {
-        leader == Some(candidate.name)
-            && restarts(candidate, KCM)
-            && all.iter().any(|other| other.name != candidate.name && restarts(other, KCM))
-    };
+    let waits = |candidate: &Candidate<'_>| leader_waits(candidate, all, inventory, goal);
     if waits(candidate) {
         return false;
     }
@@ -178,6 +174,19 @@ fn allowed(candidate: &Candidate<'_>, all: &[Candidate<'_>], inventory: &Invento
         return first.is_some_and(|first| first.name == candidate.name);
     }
     true
+}
+
+/// Until every other kube-controller-manager that has to restart is at it, and one of them is there again.
+fn leader_waits(candidate: &Candidate<'_>, all: &[Candidate<'_>], inventory: &Inventory, goal: &Goal) -> bool {
+    if inventory.cluster.controller_manager_leader.as_deref() != Some(candidate.name) || !restarts(candidate, KCM) {
+        return false;
+    }
+    let followers: Vec<(&str, &NodeView)> =
+        inventory.control_plane(goal).filter(|(name, _)| *name != candidate.name).collect();
+    let restarting = |name: &str| all.iter().find(|other| other.name == name && restarts(other, KCM));
+    let ready = followers.iter().any(|(name, node)| node.responding && restarting(name).is_none());
+    let begun = followers.iter().filter_map(|(name, _)| restarting(name)).all(in_flight);
+    !(followers.is_empty() || ready && begun)
 }
 
 fn reissues_serving(candidate: &Candidate<'_>) -> bool {

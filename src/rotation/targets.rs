@@ -103,9 +103,10 @@ impl Ask<'_> {
         let disk = &self.node.state.disk;
         let leaf = |leaf| disk.leaves.get(&leaf).and_then(|held| held.issuer.as_ref());
         let serving = self.issuer(Phase::CPReissued, leaf(Leaf::Apiserver));
-        let served = inventory.control_plane(goal).all(|(_, node)| node.apiserver.issuer.as_ref() == Some(self.to));
-        let controller_manager = self.controller_manager(served);
-        let scheduler = self.component(Conf::Scheduler, served);
+        let served = |node: &NodeView| node.apiserver.issuer.as_ref() == Some(self.to);
+        let everywhere = inventory.control_plane(goal).all(|(_, node)| served(node));
+        let controller_manager = self.controller_manager(everywhere);
+        let scheduler = self.component(Conf::Scheduler, everywhere);
         ControlPlaneTarget {
             kept: self.both(self.from),
             signer: self.own_signer(&self.bundle()).then(|| self.signer()),
@@ -146,19 +147,20 @@ impl Ask<'_> {
     /// kube-controller-manager is restarted when the control plane learns the new CA, and again when it forgets the old one. Where nobody
     /// but this node's API server sees its certificate, the first of the two brings one of the new CA, and no restart is needed in between.
     /// Until the second it trusts both: its API server serves a certificate of either.
-    fn controller_manager(&self, served: bool) -> Credential {
+    fn controller_manager(&self, everywhere: bool) -> Credential {
         let held = self.node.state.disk.confs.get(&Conf::ControllerManager).cloned().unwrap_or_default();
         if !held.own_server {
-            return self.component(Conf::ControllerManager, served);
+            return self.component(Conf::ControllerManager, everywhere);
         }
         let issuer = self.issuer(Phase::CPTrusted, held.issuer.as_ref());
         Credential { trust: self.trust(Phase::CPTrusted, Phase::CPUntrusted, &held.trust, &issuer), issuer }
     }
 
-    /// A component verifies one API server; once every one serves the new chain it needs to trust the new CA only, and one restart is
-    /// enough.
-    fn component(&self, conf: Conf, served: bool) -> Credential {
+    /// A component verifies one API server, its own or any; once that one serves the new chain, or every one does, it needs to trust the new
+    /// CA only, and one restart is enough.
+    fn component(&self, conf: Conf, everywhere: bool) -> Credential {
         let held = self.node.state.disk.confs.get(&conf).cloned().unwrap_or_default();
+        let served = everywhere || held.own_server && self.node.apiserver.issuer.as_ref() == Some(self.to);
         if (self.phase >= Phase::CPReissued && served) || held.issuer.as_ref() == Some(self.to) {
             return Credential { issuer: self.to.clone(), trust: Self::only(self.to) };
         }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Presented, Presenter, Verifier};
-use crate::pki::CaId;
-use crate::plan::{Conf, EndpointState, Leaf, ProcessState, Verdict};
+use crate::pki::{CaId, Usage};
+use crate::plan::{Conf, ConfState, EndpointState, Leaf, ProcessState, Verdict};
 use crate::rotation::{Goal, Inventory, NodeView, verdict};
 
 /// What is presented, each with one who presents it.
@@ -12,12 +12,13 @@ pub(super) type Presentations = BTreeMap<Presenter, BTreeMap<Presented, String>>
 /// Which CAs are trusted together, each set with one who trusts it.
 pub(super) type Trusts = BTreeMap<Verifier, BTreeMap<BTreeSet<CaId>, String>>;
 
-/// A client that only ever shows its certificate to the API server of its own node.
+/// One side of a component and the API server of its own node, which it never leaves.
 pub(super) struct Local {
     pub(super) presented: Presented,
     pub(super) who: String,
     pub(super) trust: BTreeSet<CaId>,
     pub(super) whom: String,
+    pub(super) usage: Usage,
 }
 
 /// Everybody who meets in one or more states of the cluster.
@@ -89,18 +90,31 @@ fn node_presents(name: &str, node: &NodeView, picture: &mut Picture) {
     for (presenter, conf, process) in processes {
         let Some(held) = process.as_ref().and_then(|p| p.conf.as_ref()).or(disk.confs.get(&conf)) else { continue };
         let who = format!("{} of node/{name}", conf.file_name().trim_end_matches(".conf"));
-        match &held.issuer {
-            Some(issuer) if held.own_server => local.extend(at_home(name, node, issuer, who)),
-            issuer => show(shown, presenter, issuer.as_ref(), &[], who),
+        if held.own_server {
+            at_home(name, node, held, &who, local);
+        } else {
+            show(shown, presenter, held.issuer.as_ref(), &[], who);
         }
     }
 }
 
-/// `None` while it is not known whom the node's API server accepts.
-fn at_home(name: &str, node: &NodeView, issuer: &CaId, who: String) -> Option<Local> {
-    let trust: BTreeSet<CaId> = accepted(&node.apiserver, &node.state.disk.ca_bundle).into_iter().collect();
-    let presented = Presented { issuer: issuer.clone(), vouched_by: Vec::new() };
-    (!trust.is_empty()).then(|| Local { presented, who, trust, whom: format!("kube-apiserver of node/{name}") })
+/// What is not known of the API server is left out.
+fn at_home(name: &str, node: &NodeView, component: &ConfState, who: &str, local: &mut Vec<Local>) {
+    let server = format!("kube-apiserver of node/{name}");
+    let mut pair = |presented: Presented, who: &str, trust: &[CaId], whom: &str, usage| {
+        let trust: BTreeSet<CaId> = trust.iter().cloned().collect();
+        if !trust.is_empty() {
+            local.push(Local { presented, who: who.to_owned(), trust, whom: whom.to_owned(), usage });
+        }
+    };
+    if let Some(issuer) = component.issuer.clone() {
+        let accepted = accepted(&node.apiserver, &node.state.disk.ca_bundle);
+        pair(Presented { issuer, vouched_by: Vec::new() }, who, &accepted, &server, Usage::Client);
+    }
+    if let Some(issuer) = node.apiserver.issuer.clone() {
+        let vouched_by = node.apiserver.vouched_by.clone();
+        pair(Presented { issuer, vouched_by }, &server, &component.trust, who, Usage::Server);
+    }
 }
 
 /// A kubelet's serving certificate from a CA of the cluster: as seen in a handshake, else as loaded, else as it stands in the file. A kubelet
@@ -167,14 +181,17 @@ fn node_trusts(name: &str, node: &NodeView, trusted: &mut Trusts) {
         disk.ca_bundle.clone(),
         format!("kube-apiserver of node/{name}, of kubelets,"),
     );
-    let manager = conf_trust(&loaded.controller_manager, Conf::ControllerManager);
-    trust(trusted, Verifier::ControllerManager, manager, format!("kube-controller-manager of node/{name}"));
-    trust(
-        trusted,
-        Verifier::Scheduler,
-        conf_trust(&loaded.scheduler, Conf::Scheduler),
-        format!("kube-scheduler of node/{name}"),
-    );
+    let components = [
+        (Verifier::ControllerManager, Conf::ControllerManager, &loaded.controller_manager, "kube-controller-manager"),
+        (Verifier::Scheduler, Conf::Scheduler, &loaded.scheduler, "kube-scheduler"),
+    ];
+    for (verifier, conf, process, component) in components {
+        let held = process.as_ref().and_then(|process| process.conf.as_ref()).or(disk.confs.get(&conf));
+        // One that stays at home is looked at beside its API server.
+        if let Some(held) = held.filter(|held| !held.own_server) {
+            trust(trusted, verifier, held.trust.clone(), format!("{component} of node/{name}"));
+        }
+    }
     for conf in [Conf::Admin, Conf::SuperAdmin] {
         let cas = disk.confs.get(&conf).map(|c| c.trust.clone()).unwrap_or_default();
         trust(trusted, Verifier::Admin, cas, format!("holders of {} of node/{name}", conf.file_name()));
