@@ -309,7 +309,7 @@ fn a_rollback_from_any_operation_before_the_drop_returns_to_the_old_ca() {
 }
 
 #[test]
-fn the_leader_restarts_last_and_kubelets_within_the_limit() {
+fn the_leader_restarts_after_a_follower_and_kubelets_within_the_limit() {
     let (mut world, mut goal) = cluster(3, 6);
     let mut leader_last = 0;
     loop {
@@ -464,6 +464,22 @@ fn a_client_that_only_meets_its_own_api_server_needs_no_other_to_trust_it() {
     assert_eq!(refused_by("cp-1", true), [""; 0]);
     assert_eq!(refused_by("cp-1", false), ["kube-apiserver of node/cp-1"]);
     assert!(!refused_by("cp-2", true).is_empty(), "it may meet any of them, through a balancer");
+}
+
+#[test]
+fn a_component_of_the_new_ca_that_meets_another_api_server_now_keeps_both_until_every_one_serves_the_new_chain() {
+    let (mut world, goal) = begun(3, 2);
+    let both = vec![ca("new"), ca("old")];
+    let disk = &mut world.nodes.get_mut("cp-2").unwrap().state.disk;
+    let held = disk.confs.get_mut(&Conf::ControllerManager).unwrap();
+    (held.issuer, held.trust) = (Some(ca("new")), both.clone());
+    let trust = |world: &Inventory| {
+        let wanted = target(Phase::DPTrusted, &world.nodes["cp-2"], world, &goal).unwrap();
+        wanted.control_plane.unwrap().controller_manager.trust
+    };
+    assert_eq!(trust(&world), both);
+    world.nodes.values_mut().for_each(|node| node.apiserver.issuer = Some(ca("new")));
+    assert_eq!(trust(&world), [ca("new")]);
 }
 
 #[test]

@@ -18,16 +18,13 @@ use super::{Until, requests, snapshot, unit};
 use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, Snapshot};
 use crate::cluster::{Cluster, ClusterError};
 use crate::error::Error;
-use crate::node::{ApplyContext, Authorities, Node, ONE_YEAR, Observation, apply, in_full};
+use crate::node::{ApplyContext, Authorities, EtcdAddresses, Node, ONE_YEAR, Observation, apply, in_full};
 use crate::pki::{CaId, Certificate, SealingKey};
 use crate::plan::{Component, NodeTarget, Op, node_ops};
 use crate::probe;
 
 /// Several files change together: they are looked at once.
 const GATHER: Duration = Duration::from_millis(50);
-/// Where etcd answers without TLS on a kubeadm node (`--listen-metrics-urls`).
-const ETCD_HEALTH: (&str, &str) = ("127.0.0.1:2381", "/readyz");
-
 /// How often in a row asking the endpoints may be put off.
 const PUT_OFF: u8 = 3;
 
@@ -364,8 +361,8 @@ impl Session {
         if !control_plane || !self.node.layout().manifest(Component::Etcd).exists() {
             return None;
         }
-        let (address, path) = ETCD_HEALTH;
-        Some(matches!(probe::plain_status(address, path, Duration::from_secs(2)).await, Ok(200)))
+        let address = EtcdAddresses::read(self.node.layout()).metrics;
+        Some(matches!(probe::plain_status(&address, "/readyz", Duration::from_secs(2)).await, Ok(200)))
     }
 
     /// A ping is answered once: the same ping keeps its first answer.

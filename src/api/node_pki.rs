@@ -2,7 +2,7 @@
 
 use kube::CustomResource;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::cluster_pki::AuthorityRecord;
 use crate::pki::{CaId, Sealed, SealingPublicKey};
@@ -54,7 +54,14 @@ pub struct NodePkiSpec {
     /// Asks the agent to take its unit, program and token off the host: certctl is being taken out.
     pub leave: bool,
     /// What the node shall hold.
+    #[serde(deserialize_with = "readable")]
     pub target: Option<NodeTarget>,
+}
+
+/// A target that another version of certctl wrote in another form is none: the driver writes it anew, and it must not hide every other node.
+fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NodeTarget>, D::Error> {
+    let target = Option::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(target.and_then(|target| serde_json::from_value(target).ok()))
 }
 
 /// A CA key that only one node can open.
@@ -215,4 +222,16 @@ pub struct Snapshot {
     pub sha256: String,
     /// Why there is none.
     pub problem: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_in_another_versions_form_is_none_and_hides_nothing_else() {
+        let old = serde_json::json!({ "rotation": "ca-2", "target": { "caBundle": [], "controlPlane": { "components": {} } } });
+        let spec: NodePkiSpec = serde_json::from_value(old).unwrap();
+        assert_eq!((spec.rotation.as_deref(), spec.target), (Some("ca-2"), None));
+    }
 }

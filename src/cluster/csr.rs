@@ -63,12 +63,11 @@ pub async fn sign(
     });
     let csr = match tokio::time::timeout(timeout, signed).await {
         Ok(Ok(csr)) => csr,
-        Ok(Err(error)) => return Err(ClusterError::content(object, error)),
+        // Neither says that it will not be signed: an API server went away, or no kube-controller-manager leads just now.
+        Ok(Err(error)) => return Err(ClusterError::unanswered("watch", object, error)),
         Err(_) => {
-            return Err(ClusterError::content(
-                object,
-                format!("not signed within {} s: does a kube-controller-manager lead?", timeout.as_secs()),
-            ));
+            let late = format!("not signed within {} s: does a kube-controller-manager lead?", timeout.as_secs());
+            return Err(ClusterError::unanswered("wait for", object, late));
         }
     };
     let result = csr

@@ -60,6 +60,11 @@ impl ClusterError {
         }
     }
 
+    /// No answer, whatever it was asked by.
+    pub fn unanswered(verb: &'static str, object: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        Self::Call { verb, object: object.into(), reason: reason.to_string(), code: None }
+    }
+
     /// A problem with what stands in an object.
     pub fn content(object: impl Into<String>, problem: impl std::fmt::Display) -> Self {
         Self::Content { object: object.into(), problem: problem.to_string() }

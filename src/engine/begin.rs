@@ -96,7 +96,12 @@ impl Begin {
         let known: Vec<_> = record.versions.keys().cloned().collect();
         let bundles = cluster.ca_bundles(&known).await?;
         knowledge.ca_bundles = bundles.held;
-        let objects = survey(&cluster, &live, bundles.broken).await?;
+        // Only a beginning depends on them: what is under way goes on, or back, without asking.
+        let objects = if !resumed && matches!(start.request, Request::Rotate { .. }) {
+            survey(&cluster, &live, bundles.broken).await?
+        } else {
+            ClusterHealth::default()
+        };
         let now = Instant::now();
         let driver = Driver {
             cluster,
@@ -115,6 +120,7 @@ impl Begin {
             progress: now,
             began: now,
             finished: false,
+            closed: false,
             condition: None,
             generation: None,
             warned: Vec::new(),

@@ -95,7 +95,7 @@ async fn sign(
 ) -> Result<(Certificate, CaId), Error> {
     let request = certificate_request(name, groups, key).map_err(Error::from_display)?;
     let Wanted { issuer, lifetime } = wanted;
-    let pem = csr::sign(cluster, &request, csr::CLIENT, true, lifetime, SIGNED).await.map_err(Error::from_display)?;
+    let pem = csr::sign(cluster, &request, csr::CLIENT, true, lifetime, SIGNED).await?;
     let certificate = Certificate::first_from_pem(pem.as_bytes()).map_err(Error::from_display)?;
     let signer =
         record.versions.keys().find(|ca| record.certificate(ca).is_some_and(|ca| certificate.signed_by(&ca))).cloned();

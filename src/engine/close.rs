@@ -26,12 +26,18 @@ impl Driver {
             self.record.rotation = None;
             self.write_spec().await?;
         }
+        // From here on only `close` is left, however often the API server has to be asked.
         self.finished = true;
-        self.write_status(Phase::Completed, look).await
+        Ok(())
     }
 
-    /// After the end: what nodes have still to be told, and the keys that they have still to destroy.
+    /// After the end: the record, which must not name a CA any more whose key is destroyed next; then what nodes have still to be told, and
+    /// the keys that they have still to destroy.
     pub(super) async fn close(&mut self, look: &Inventory) -> Result<Option<Outcome>, Error> {
+        if !self.closed {
+            self.write_status(Phase::Completed, look).await?;
+            self.closed = true;
+        }
         self.write_specs(look).await?;
         if !self.destroyed(look).await? {
             return Ok(None);

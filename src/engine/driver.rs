@@ -73,6 +73,8 @@ pub struct Driver {
     pub(super) progress: Instant,
     pub(super) began: Instant,
     pub(super) finished: bool,
+    /// The end is on record.
+    pub(super) closed: bool,
     /// The condition as this driver wrote it last.
     pub(super) condition: Option<Condition>,
     /// `metadata.generation` of the intent as this driver wrote it last.

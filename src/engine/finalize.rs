@@ -1,5 +1,7 @@
 //! The second point of no return: the old CA's key is destroyed and nobody vouches for the new CA any more.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 
 use super::driver::Driver;
@@ -48,7 +50,10 @@ impl Driver {
             return Err(Error::refused("there is nothing to finalize: only one CA is recorded"));
         };
         let goal = Goal { from, to: Some(current), legacy: Vec::new(), rollback: false, ..self.goal.clone() };
+        // The administrator may have thought about the question for long.
+        self.progress = Instant::now();
         self.repeat(async |driver| driver.narrow(&goal, &older).await).await?;
+        self.progress = Instant::now();
         self.repeat(async |driver| driver.end(&older).await).await?;
         Ok(older)
     }

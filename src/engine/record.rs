@@ -103,21 +103,26 @@ impl Record {
     }
 
     /// Whether a node's answer to a request for a CA may be believed: its names are those of its certificates, and the CA in force and
-    /// every older one have really signed the new one.
+    /// every older one have really signed the new one. It may be on record already, when a driver died before the intent named it.
     ///
     /// # Errors
     /// What does not hold, in words.
     pub fn vet(&self, made: &Made, from: &CaId) -> Result<(), String> {
         let parse = |pem: &String| Certificate::first_from_pem(pem.as_bytes()).map_err(|error| error.to_string());
         let new = parse(&made.authority.certificate)?;
-        if !new.is_ca() || new.ca_id() != made.authority.id || self.versions.contains_key(&made.authority.id) {
+        let recorded = self.versions.get(&made.authority.id);
+        if !new.is_ca()
+            || new.ca_id() != made.authority.id
+            || recorded.is_some_and(|version| *version != self.wanted || *version == self.completed)
+        {
             return Err(format!("CA {} is not what its certificate says", made.authority.id.short()));
         }
         let known = self.certificate(from).ok_or("the CA in force has no certificate on record")?;
         if made.old.id != *from || parse(&made.old.certificate)?.der() != known.der() {
             return Err(format!("it is not made in place of CA {}", from.short()));
         }
-        for signer in std::iter::once(from).chain(&self.legacy(from, None)) {
+        let older: Vec<CaId> = self.legacy(from, None).into_iter().filter(|ca| *ca != made.authority.id).collect();
+        for signer in std::iter::once(from).chain(&older) {
             let cross = made.authority.crosses.iter().find(|cross| cross.by == *signer);
             let cross = parse(&cross.ok_or_else(|| format!("CA {} has not signed it", signer.short()))?.certificate)?;
             let by = self.certificate(signer).is_some_and(|signer| cross.signed_by(&signer));

@@ -34,7 +34,10 @@ impl Driver {
         let request = format!("{rotation} at {}", Timestamp::now());
         self.cluster.patch_node_spec(node, json!({ "snapshot": request, "rotation": rotation })).await?;
         let answer = self.snapshot(node, &request).await;
-        self.cluster.patch_node_spec(node, json!({ "snapshot": null })).await?;
+        // The next spec takes the request back if this cannot.
+        if let Err(error) = self.cluster.patch_node_spec(node, json!({ "snapshot": null })).await {
+            tracing::debug!(%error, "the request for a snapshot stays");
+        }
         match answer {
             Some(Snapshot { problem: None, path, bytes, revision, sha256, .. }) => {
                 self.emit(EventKind::SnapshotSaved { node: node.to_owned(), path, bytes, revision, sha256 });

@@ -38,12 +38,42 @@ impl Addresses {
     }
 }
 
+/// `host:port` at which the node's etcd answers the node itself, loopback first: 127.0.0.1 or ::1 (`cmd/kubeadm/app/phases/etcd/local.go`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdAddresses {
+    /// For clients.
+    pub client: String,
+    /// For health checks, without TLS.
+    pub metrics: String,
+}
+
+impl EtcdAddresses {
+    /// Reads them from the manifest.
+    #[must_use]
+    pub fn read(layout: &Layout) -> Self {
+        let command = command(layout, Component::Etcd);
+        let place = |name: &str, port: u16| {
+            let urls = command.flag(name).unwrap_or_default();
+            let all: Vec<Uri> = urls.split(',').filter_map(|url| url.parse().ok()).collect();
+            let here = |url: &&Uri| {
+                let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+                host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            };
+            let authority = all.iter().find(here).or(all.first()).and_then(Uri::authority);
+            authority.map_or_else(|| address(None, port), ToString::to_string)
+        };
+        Self { client: place("--listen-client-urls", 2379), metrics: place("--listen-metrics-urls", 2381) }
+    }
+}
+
 /// The node's own kube-apiserver, as kubeconfigs name it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OwnApiserver {
     port: u16,
     /// `--advertise-address`, under which the whole cluster knows this one.
     advertised: Option<IpAddr>,
+    /// Whether it is what listens on the loopback interface: else that may be a balancer.
+    on_loopback: bool,
 }
 
 impl OwnApiserver {
@@ -51,15 +81,18 @@ impl OwnApiserver {
     pub(super) fn read(layout: &Layout) -> Self {
         let command = command(layout, Component::KubeApiserver);
         let advertised = command.flag("--advertise-address").and_then(|address| address.parse().ok());
-        Self { port: port(&command, APISERVER_PORT), advertised }
+        let bind = command.flag("--bind-address").and_then(|bind| bind.parse::<IpAddr>().ok());
+        let on_loopback = bind.is_none_or(|bind| bind.is_unspecified() || bind.is_loopback());
+        Self { port: port(&command, APISERVER_PORT), advertised, on_loopback }
     }
 
     /// Whether a kubeconfig's server is this one, and not a balancer in front of several.
     pub(super) fn is(&self, server: &str) -> bool {
         let Ok(uri) = server.parse::<Uri>() else { return false };
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let here = host == "localhost"
-            || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || Some(ip) == self.advertised);
+        let ip = host.parse::<IpAddr>().ok();
+        let loopback = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
+        let here = if loopback { self.on_loopback } else { ip.is_some() && ip == self.advertised };
         here && self.port == uri.port_u16().unwrap_or(443)
     }
 }
@@ -154,6 +187,26 @@ mod tests {
         let fixture = Fixture::new();
         with_flags(&fixture, "kube-apiserver", &["--secure-port=443"]);
         assert!(OwnApiserver::read(&fixture.layout).is("https://localhost"));
+        let fixture = Fixture::new();
+        with_flags(&fixture, "kube-apiserver", &["--bind-address=10.0.0.7", "--advertise-address=10.0.0.7"]);
+        let apiserver = OwnApiserver::read(&fixture.layout);
+        assert!(apiserver.is("https://10.0.0.7:6443") && !apiserver.is("https://127.0.0.1:6443"));
+    }
+
+    #[test]
+    fn etcd_is_asked_on_the_loopback_interface_that_it_listens_on() {
+        let fixture = Fixture::new();
+        let of = |fixture: &Fixture| {
+            let EtcdAddresses { client, metrics } = EtcdAddresses::read(&fixture.layout);
+            [client, metrics]
+        };
+        assert_eq!(of(&fixture), ["127.0.0.1:2379", "127.0.0.1:2381"]);
+        let urls = [
+            "--listen-client-urls=https://[fd00::7]:2379,https://[::1]:2379",
+            "--listen-metrics-urls=http://[::1]:2381",
+        ];
+        with_flags(&fixture, "etcd", &urls);
+        assert_eq!(of(&fixture), ["[::1]:2379", "[::1]:2381"]);
     }
 
     #[test]

@@ -105,12 +105,7 @@ async fn restart(
         let writes = async { during.iter().try_for_each(|op| files(op, context)) };
         let ((), written) = tokio::join!(gone, writes);
         written?;
-        for ca in newly_presented(during) {
-            let what = || format!("kube-apiserver does not admit clients of CA {} yet", ca.short());
-            (context.callbacks.admitted)(ca.clone())
-                .await
-                .map_err(|source| NodeError::Callback { what: what(), source })?;
-        }
+        admission(component, context).await;
         Ok(())
     };
     let edit = |yaml: &str| own_signer.map_or_else(|| Ok(yaml.to_owned()), |own| manifest::with_kcm_signer(yaml, own));
@@ -128,17 +123,21 @@ async fn restart(
     })
 }
 
-/// The CAs of client certificates that a component is given together with the `ca.crt` that makes them count: kube-apiserver reloads that
-/// file by itself, and a moment later.
-fn newly_presented(during: &[Op]) -> Vec<&CaId> {
-    if !during.iter().any(|op| matches!(op, Op::WriteBundle(_))) {
-        return Vec::new();
+/// Waits until the node's API server admits clients of the CA whose certificate the component presents next: it reloads `ca.crt` by itself, and
+/// a moment after it was written. Should it not, the component is put back all the same: beside what was written, only the new manifest works.
+async fn admission(component: Component, context: &ApplyContext<'_>) {
+    let conf = match component {
+        Component::KubeControllerManager => Conf::ControllerManager,
+        Component::KubeScheduler => Conf::Scheduler,
+        Component::Etcd | Component::KubeApiserver => return,
+    };
+    let text = zeroize::Zeroizing::new(fs::read_to_string(context.node.layout().conf(conf)).unwrap_or_default());
+    let client = Kubeconfig::parse(&text).ok().and_then(|kubeconfig| kubeconfig.client_certificate());
+    let known: Vec<Certificate> = context.authorities.certificates().cloned().collect();
+    let Some(ca) = client.and_then(|client| issuer_of(&client, &known)) else { return };
+    if let Err(error) = (context.callbacks.admitted)(ca).await {
+        tracing::warn!(component = component.name(), %error, "it starts although its API server is not seen to admit it");
     }
-    let issuers = during.iter().filter_map(|op| match op {
-        Op::WriteConf { issuer, .. } => issuer.as_ref(),
-        _ => None,
-    });
-    issuers.collect()
 }
 
 /// The operations that only write files.

@@ -24,8 +24,6 @@ use super::atomic::{Draft, private_folder, remove_leftovers};
 use super::error::{NodeError, in_full};
 use super::layout::Layout;
 
-/// Where every etcd of kubeadm listens for clients (`cmd/kubeadm/app/phases/etcd/local.go`).
-pub const ETCD: &str = "127.0.0.1:2379";
 /// Longest wait for one answer, and for the next piece of a snapshot.
 const ANSWER: Duration = Duration::from_secs(20);
 /// What must stay free on the file system beside the snapshot, in bytes: etcd's own data is often there too.
@@ -84,7 +82,7 @@ impl Etcd {
         let failed = |problem: String| NodeError::Etcd { address: address.to_owned(), problem };
         let connector = TlsConnector::from(Arc::new(client_config(layout)?));
         let origin: Uri = format!("https://{address}").parse().map_err(|_| failed("no address".into()))?;
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
         let target = address.to_owned();
         let dial = tower::service_fn(move |_: Uri| {

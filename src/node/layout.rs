@@ -21,6 +21,8 @@ pub const MANIFESTS: &str = "/etc/kubernetes/manifests";
 pub const PARKED: &str = "/etc/kubernetes/certctl-parked";
 /// certctl's own folder.
 pub const STATE: &str = "/var/lib/certctl";
+/// Snapshots of etcd.
+pub const SNAPSHOTS: &str = "/var/lib/certctl/snapshots";
 /// The agent's program with its loader and libraries, for the host's unit.
 pub const PROGRAM: &str = "/var/lib/certctl/bin";
 /// Where the administrator's units stand (systemd.unit(5)).
@@ -144,7 +146,7 @@ impl Layout {
     /// The snapshot of etcd from before a rotation. Not among the back-ups: those are read whole when a CA's key is destroyed.
     #[must_use]
     pub fn etcd_snapshot(&self, rotation: &str) -> PathBuf {
-        self.path(STATE).join("snapshots").join(format!("{rotation}.db"))
+        self.path(SNAPSHOTS).join(format!("{rotation}.db"))
     }
 
     /// What each running process had loaded when it started.

@@ -23,12 +23,12 @@ mod systemd;
 mod unit;
 
 pub use crate::plan::{CertificateKind, CertificateRow};
-pub use addresses::Addresses;
+pub use addresses::{Addresses, EtcdAddresses};
 pub use apply::{ApplyContext, Callbacks, Mirror, ONE_YEAR, apply};
 pub use authorities::Authorities;
 pub use cri::{ContainerState, Cri};
 pub use error::{BoxError, NodeError, in_full};
-pub use etcd::{ETCD, Etcd, EtcdSnapshot};
+pub use etcd::{Etcd, EtcdSnapshot};
 pub use layout::Layout;
 pub use loaded::History;
 pub use lock::AgentLock;

@@ -6,7 +6,7 @@ use super::atomic;
 use super::cri::Cri;
 use super::error::NodeError;
 use super::key_files;
-use super::layout::{CA_CERT, KUBELET_CLIENT, KUBELET_SERVER, Layout, PARKED, PROGRAM, STATE, UNITS};
+use super::layout::{CA_CERT, KUBELET_CLIENT, KUBELET_SERVER, Layout, PARKED, PROGRAM, SNAPSHOTS, STATE, UNITS};
 use super::loaded::{Client, History, Inputs, Instance, Served, changed};
 use super::manifest;
 use super::pki_dir::{DiskReading, read_disk};
@@ -82,6 +82,7 @@ impl Node {
             "/var/lib/kubelet/pki",
             "/var/lib/certctl/authorities",
             "/var/lib/certctl/agent",
+            SNAPSHOTS,
             PROGRAM,
             STATE,
             PARKED,

@@ -18,6 +18,9 @@ use crate::plan::Component;
 /// How often the runtime is asked. A list over the socket costs it well under a millisecond.
 const ASK: Duration = Duration::from_millis(40);
 
+/// Longest wait for the API server's word on a mirror.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// Longest waits.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -79,6 +82,7 @@ impl<'a> StaticPods<'a> {
         let before = self.cri.containers(component).await?;
         let out = Out::take(self.layout, component)?;
         let stopped = self.while_out(component, &before, stamp, while_away, edit).await?;
+        let first = ask(&mirror).await;
         out.put_in()?;
         // A machine on which the kubelet took long to stop a pod is as slow to start one: taken for refused too early, it starts twice.
         let limits = Limits {
@@ -86,7 +90,7 @@ impl<'a> StaticPods<'a> {
             patience: self.limits.patience.max(stopped * 4),
             ..self.limits
         };
-        Self { limits, ..self.clone() }.started(component, &before, stamp, mirror).await
+        Self { limits, ..self.clone() }.started(component, &before, stamp, first, mirror).await
     }
 
     /// After a crash: whatever is only parked goes back in, the edited manifest if it was complete, else the original. To be
@@ -175,11 +179,11 @@ impl<'a> StaticPods<'a> {
         component: Component,
         before: &[ContainerState],
         stamp: &str,
+        first: Option<Option<String>>,
         mirror: impl AsyncFn() -> Mirror,
     ) -> Result<ContainerState, NodeError> {
         let begun = Instant::now();
         let end = begun + self.limits.start;
-        let first = mirror().await.ok();
         let (mut tried, mut asked, mut attempt, mut accepted) = (begun, begun, 1, false);
         self.wait(self.limits.start, format!("{} has not started", component.name()), async || {
             let running = self.cri.running(component).await?;
@@ -192,7 +196,7 @@ impl<'a> StaticPods<'a> {
                 return Ok(None);
             }
             asked = Instant::now();
-            let seen = mirror().await.ok();
+            let seen = ask(&mirror).await;
             let known = first.is_some() && seen.is_some();
             accepted = known && seen != first;
             let patient = !known && tried.elapsed() < self.limits.patience * 2u32.pow(attempt - 1);
@@ -245,6 +249,11 @@ impl<'a> StaticPods<'a> {
         }
         Err(NodeError::Timeout { what, seconds: limit.as_secs(), hint: "see journalctl -u kubelet on the node" })
     }
+}
+
+/// What the API server has a mirror of; `None` when it does not say so in time.
+async fn ask(mirror: &impl AsyncFn() -> Mirror) -> Option<Option<String>> {
+    tokio::time::timeout(ANSWER, mirror()).await.ok()?.ok()
 }
 
 /// A manifest that is out of the folder. However this ends, it goes back in: a control plane must not stay without it because a

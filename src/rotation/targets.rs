@@ -161,7 +161,9 @@ impl Ask<'_> {
     fn component(&self, conf: Conf, everywhere: bool) -> Credential {
         let held = self.node.state.disk.confs.get(&conf).cloned().unwrap_or_default();
         let served = everywhere || held.own_server && self.node.apiserver.issuer.as_ref() == Some(self.to);
-        if (self.phase >= Phase::CPReissued && served) || held.issuer.as_ref() == Some(self.to) {
+        let narrow = same_set(&held.trust, &Self::only(self.to));
+        if (self.phase >= Phase::CPReissued && served) || (held.issuer.as_ref() == Some(self.to) && (served || narrow))
+        {
             return Credential { issuer: self.to.clone(), trust: Self::only(self.to) };
         }
         let trust = if held.trust.is_empty() { Self::only(self.from) } else { held.trust };

@@ -111,7 +111,7 @@ check_figures() {
     check "no API request failed, of $(requests "$report") (at least $1)" no_request_failed "$1"
     check "at least $least_rate API requests a second" rate_held
     local limit
-    for limit in kube-apiserver=0 etcd=0 kube-scheduler=1 kube-controller-manager=3 kubelet=1 "other pods=0"; do
+    for limit in kube-apiserver=0 etcd=0 kube-scheduler=1 kube-controller-manager=2 kubelet=1 "other pods=0"; do
         check "restarts of ${limit%=*}: at most ${limit#*=} on each node" restarts_at_most "${limit%=*}" "${limit#*=}"
     done
 }

@@ -109,6 +109,13 @@ fn a_ca_of_somebody_else_is_not_taken() {
     let mut record = Record { completed: 1, wanted: 2, ..Record::default() };
     record.add(1, &old);
     assert_eq!(record.vet(&good, &old.id), Ok(()));
+    // A driver died after the certificates were recorded and before the intent named them: the same answer is taken again.
+    record.add(2, &good.authority);
+    assert_eq!(record.vet(&good, &old.id), Ok(()));
+    record.completed = 2;
+    assert!(record.vet(&good, &old.id).is_err(), "a CA that has been in force is not new");
+    let mut record = Record { completed: 1, wanted: 2, ..Record::default() };
+    record.add(1, &old);
     let (_, strange) = made();
     let refused = |made: Made, word: &str| {
         let problem = record.vet(&made, &old.id).unwrap_err();

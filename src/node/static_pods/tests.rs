@@ -333,12 +333,16 @@ async fn the_operation_writes_while_away_calls_back_and_keeps_the_first_manifest
     let runtime = Runtime::start(&fixture, 1);
     fs::remove_dir(&runtime.cgroup).unwrap();
     let (gone, admitted, ready) = (Arc::clone(&runtime), Arc::clone(&runtime), Arc::clone(&runtime));
+    let presented = Arc::new(Mutex::new(None));
+    let asked = Arc::clone(&presented);
     let bundle = fixture.layout.path("/etc/kubernetes/pki/ca.crt");
     let callbacks = Callbacks {
-        admitted: Box::new(move |_| {
+        admitted: Box::new(move |ca| {
             assert_eq!(fs::read_to_string(&bundle).unwrap().matches("BEGIN").count(), 2);
-            admitted.note("admitted");
-            Box::pin(async { Ok(()) })
+            assert_eq!(presented.lock().unwrap().replace(ca), None);
+            admitted.note("asked");
+            // An API server that says nothing: the pod comes back in any case.
+            Box::pin(async { Err("no answer".into()) })
         }),
         component_gone: Box::new(move |_| {
             let gone = Arc::clone(&gone);
@@ -361,9 +365,10 @@ async fn the_operation_writes_while_away_calls_back_and_keeps_the_first_manifest
     let during = vec![Op::WriteSigner(ca.clone()), Op::WriteBundle(both), conf];
     let op = Op::RestartStaticPod { component: KCM, own_signer: Some(true), during };
     run(&fixture, &authorities, &callbacks, &op).await.unwrap();
-    assert_eq!(runtime.log(), ["stopped", "gone", "admitted", "started", "ready"]);
+    assert_eq!(runtime.log(), ["stopped", "gone", "asked", "started", "ready"]);
     let state = super::super::read_disk(&fixture.layout, &[]).state;
     assert_eq!((state.signer_file, state.own_signer), (Some(ca), true));
+    assert_eq!(asked.lock().unwrap().clone(), Some(new));
     let backup = "/var/lib/certctl/backup/r1/etc/kubernetes/manifests/kube-controller-manager.yaml";
     assert_eq!(fixture.read(backup), KCM_MANIFEST);
     // What the new process has loaded is what stands there now.

@@ -127,6 +127,16 @@ impl Rotation {
         })
     }
 
+    /// The rotation must not have gone on meanwhile: events are read one after the other, and a late reader sees the past.
+    pub fn still_in(&mut self, phase: &str) -> Result<()> {
+        self.seen.extend(self.events.try_iter());
+        let later = &self.seen[self.looked_at..];
+        match later.iter().find(|event| event["type"] == "PhaseStarted" && event["phase"] != phase) {
+            Some(event) => bail!("it is in {} already, not in {phase}", event["phase"]),
+            None => Ok(()),
+        }
+    }
+
     /// Waits until a node is named among what is waited for, or in a warning.
     pub fn wait_named(&mut self, node: &str, limit: Duration) -> Result<Value> {
         let word = format!("node/{node}");
