@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::probing::throw_away;
 use super::vouching::Asker;
-use crate::cluster::{Cluster, csr, release_leader};
+use crate::cluster::{Cluster, ClusterError, csr, release_leader};
 use crate::node::{Addresses, Authorities, BoxError, Callbacks, Layout, Mirror};
 use crate::pki::CaId;
 use crate::plan::{Component, Conf, Verdict};
@@ -60,10 +60,15 @@ async fn admitted(authorities: Authorities, ca: CaId) -> Result<(), BoxError> {
     tokio::time::timeout(RELOADED, let_in).await.map_err(|_| late().into())
 }
 
+/// Connects with the kubelet's own certificate.
+pub(super) async fn as_kubelet(layout: &Layout) -> Result<Cluster, ClusterError> {
+    let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
+    Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await
+}
+
 /// Asked with the kubelet's own certificate, which may read the pods of its node.
 async fn mirror(layout: Layout, component: Component, node: String) -> Mirror {
-    let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
-    let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
+    let kubelet = as_kubelet(&layout).await?;
     Ok(kubelet.mirrored(component.name(), &node).await?)
 }
 
@@ -88,8 +93,7 @@ async fn ready(layout: Layout, component: Component) -> Result<(), BoxError> {
 /// Asks with the kubelet's own certificate: kube-controller-manager then approves by itself. Where that certificate counts no more, a
 /// control-plane node may vouch for this one.
 async fn sign(layout: Layout, asker: Asker, request: String, lifetime: Option<i64>) -> Result<String, BoxError> {
-    let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
-    let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
+    let kubelet = as_kubelet(&layout).await?;
     match csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, lifetime, SIGNED).await {
         Err(error) if error.code() == Some(401) => asker.ask(request).await,
         signed => Ok(signed?),
@@ -98,7 +102,6 @@ async fn sign(layout: Layout, asker: Asker, request: String, lifetime: Option<i6
 
 /// Asks with the kubelet's own certificate; the driver approves what it has brought about, kube-controller-manager approves none.
 async fn sign_serving(layout: Layout, request: String, lifetime: Option<i64>) -> Result<String, BoxError> {
-    let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
-    let kubelet = Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await?;
+    let kubelet = as_kubelet(&layout).await?;
     Ok(csr::sign(&kubelet, &request, csr::KUBELET_SERVING, false, lifetime, SIGNED).await?)
 }

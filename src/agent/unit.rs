@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::host::Host;
+use super::operations::as_kubelet;
 use super::{Session, Until, recover};
 use crate::cluster::{Cluster, ClusterError};
 use crate::error::Error;
@@ -61,8 +62,7 @@ pub(super) fn refused(layout: &Layout) -> Error {
 /// # Errors
 /// The API server did not say.
 pub(super) async fn kubelet_is_accepted(layout: &Layout, name: &str) -> Result<bool, ClusterError> {
-    let (conf, credential) = (layout.conf(Conf::Kubelet), layout.kubelet_client());
-    match Cluster::as_kubelet(&conf, &credential, "agent, for the kubelet").await {
+    match as_kubelet(layout).await {
         Ok(kubelet) => kubelet.is_accepted(name).await,
         Err(error) => {
             tracing::warn!(%error, "the kubelet has no credential");

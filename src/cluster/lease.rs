@@ -109,12 +109,6 @@ impl DriverLease {
         Ok(Self { api, holder: holder.clone(), renewal, task })
     }
 
-    /// True when the Lease went to somebody else, and as soon as it has not been renewed for its duration: somebody else may take it then.
-    #[must_use]
-    pub fn lost(&self) -> bool {
-        self.renewal.borrow().lost()
-    }
-
     /// For waiting until the Lease is lost while the driver is at work.
     #[must_use]
     pub fn watch(&self) -> LeaseWatch {
@@ -148,7 +142,7 @@ impl DriverLease {
 pub struct LeaseWatch(watch::Receiver<Renewal>);
 
 impl LeaseWatch {
-    /// Returns when the Lease is lost, see [`DriverLease::lost`].
+    /// Returns when the Lease went to somebody else, and as soon as it has not been renewed for its duration: somebody else may take it then.
     pub async fn lost(&mut self) {
         loop {
             let renewal = *self.0.borrow_and_update();

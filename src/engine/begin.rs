@@ -38,6 +38,13 @@ pub enum Request {
     Finalize,
 }
 
+impl Request {
+    /// True when it begins a rotation, and goes on with none.
+    const fn begins(self, resumed: bool) -> bool {
+        !resumed && matches!(self, Self::Rotate { .. })
+    }
+}
+
 /// A run that has been looked at and may be carried out.
 pub struct Begin {
     /// The driver, holding the Lease.
@@ -97,7 +104,7 @@ impl Begin {
         let bundles = cluster.ca_bundles(&known).await?;
         knowledge.ca_bundles = bundles.held;
         // Only a beginning depends on them: what is under way goes on, or back, without asking.
-        let objects = if !resumed && matches!(start.request, Request::Rotate { .. }) {
+        let objects = if start.request.begins(resumed) {
             survey(&cluster, &live, bundles.broken).await?
         } else {
             ClusterHealth::default()
@@ -176,7 +183,7 @@ impl Driver {
             let error = Error::refused(format!("the rotation cannot {verb}; nothing was changed"));
             return Err(blockers.iter().fold(error, |error, blocker| error.caused_by(blocker.to_string())));
         }
-        if !resumed && matches!(request, Request::Rotate { .. }) {
+        if request.begins(resumed) {
             for message in warnings(&input) {
                 self.emit(EventKind::Warning { message });
             }

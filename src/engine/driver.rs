@@ -316,7 +316,7 @@ impl Driver {
         // Only a rotation that has begun and has no CA yet asks for one.
         let wanted = self.record.rotation.as_ref().is_some_and(|rotation| rotation.to.is_none() && !self.finished);
         let maker = maker(look, &self.goal).filter(|_| wanted);
-        let rotation = format!("ca-{}", self.record.wanted);
+        let rotation = self.record.rotation_name();
         let make = self.make_request();
         let common = Common {
             ping: self.knowledge.ping.as_deref().unwrap_or_default(),

@@ -109,7 +109,7 @@ impl Driver {
     }
 
     pub(super) fn emit(&self, kind: EventKind) {
-        let event = Event { at: Timestamp::now(), rotation: format!("ca-{}", self.record.wanted), kind };
+        let event = Event { at: Timestamp::now(), rotation: self.record.rotation_name(), kind };
         // Whoever listened may have gone; the rotation goes on.
         drop(self.events.send(event));
     }

@@ -75,6 +75,12 @@ impl Record {
         self.rotation.as_ref().is_some_and(|rotation| rotation.rollback || Some(&rotation.from) == self.current())
     }
 
+    /// The rotation's name in events, and on nodes for back-ups and snapshots.
+    #[must_use]
+    pub fn rotation_name(&self) -> String {
+        format!("ca-{}", self.wanted)
+    }
+
     /// The CA in force.
     #[must_use]
     pub fn current(&self) -> Option<&CaId> {

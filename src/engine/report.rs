@@ -115,12 +115,13 @@ fn standing(look: &Inventory, goal: &Goal, record: &Record, phase: Phase) -> (Re
         return (if drifted { Reason::Drifted } else { Reason::Completed }, back);
     }
     let mut awaited = blocked(look, goal);
+    let reason = Reason::blocked_by(&awaited);
     for lack in missing(phase.next(), look, goal) {
         if !awaited.contains(&lack) {
             awaited.push(lack);
         }
     }
-    (Reason::under_way(look, goal), awaited)
+    (reason, awaited)
 }
 
 /// What a node that is left out still lacks; `None` for one that counts, or is up to date again. While a rotation is under way there is no

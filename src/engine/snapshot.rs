@@ -29,7 +29,7 @@ impl Driver {
             self.emit(EventKind::Warning { message });
             return Ok(());
         };
-        let rotation = format!("ca-{}", self.record.wanted);
+        let rotation = self.record.rotation_name();
         // Of this moment: an older snapshot does not answer it.
         let request = format!("{rotation} at {}", Timestamp::now());
         self.cluster.patch_node_spec(node, json!({ "snapshot": request, "rotation": rotation })).await?;

@@ -55,10 +55,7 @@ impl EtcdAddresses {
         let place = |name: &str, port: u16| {
             let urls = command.flag(name).unwrap_or_default();
             let all: Vec<Uri> = urls.split(',').filter_map(|url| url.parse().ok()).collect();
-            let here = |url: &&Uri| {
-                let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-                host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-            };
+            let here = |url: &&Uri| ip(url).is_some_and(|ip| ip.is_loopback());
             let authority = all.iter().find(here).or(all.first()).and_then(Uri::authority);
             authority.map_or_else(|| address(None, port), ToString::to_string)
         };
@@ -89,12 +86,16 @@ impl OwnApiserver {
     /// Whether a kubeconfig's server is this one, and not a balancer in front of several.
     pub(super) fn is(&self, server: &str) -> bool {
         let Ok(uri) = server.parse::<Uri>() else { return false };
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let ip = host.parse::<IpAddr>().ok();
-        let loopback = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
+        let ip = ip(&uri);
+        let loopback = uri.host() == Some("localhost") || ip.is_some_and(|ip| ip.is_loopback());
         let here = if loopback { self.on_loopback } else { ip.is_some() && ip == self.advertised };
         here && self.port == uri.port_u16().unwrap_or(443)
     }
+}
+
+/// The host of a URL, where it is an IP address.
+fn ip(uri: &Uri) -> Option<IpAddr> {
+    uri.host()?.trim_matches(['[', ']']).parse().ok()
 }
 
 fn command(layout: &Layout, component: Component) -> CommandLine {

@@ -134,10 +134,8 @@ impl Etcd {
     }
 
     async fn ready(&mut self) -> Result<(), NodeError> {
-        self.client
-            .ready()
-            .await
-            .map_err(|error| NodeError::Etcd { address: self.address.clone(), problem: in_full(&error) })
+        let ready = self.client.ready().await;
+        ready.map_err(|error| self.failed(in_full(&error)))
     }
 
     fn enough_space(&self, folder: &Path, data: u64) -> Result<(), NodeError> {

@@ -172,8 +172,8 @@ impl<'a> StaticPods<'a> {
     /// Waits for the new container. A pod that the kubelet has refused, it would come back to after 10 to 15 s; but it looks at once at one
     /// with another UID, so the manifest gets another annotation.
     ///
-    /// The first thing that it does with a pod that it has accepted is to renew the mirror (`SyncPod` in `pkg/kubelet/kubelet.go`), and that
-    /// waits for an API server which may be slow: asked the same way, it answers as late.
+    /// The first thing that it does with a pod that it has accepted is to renew the mirror (`SyncPod` in `pkg/kubelet/kubelet.go`): a mirror
+    /// that is another than `first`, from before the manifest was back, says that it has begun, however long the rest takes.
     async fn started(
         &self,
         component: Component,

@@ -22,7 +22,13 @@ impl Reason {
     /// The reason while a rotation is under way.
     #[must_use]
     pub fn under_way(inventory: &Inventory, goal: &Goal) -> Self {
-        if blocked(inventory, goal).is_empty() { Self::Progressed } else { Self::Blocked }
+        Self::blocked_by(&blocked(inventory, goal))
+    }
+
+    /// The same, when it is known what blocks ([`blocked`]).
+    #[must_use]
+    pub fn blocked_by(troubles: &[Missing]) -> Self {
+        if troubles.is_empty() { Self::Progressed } else { Self::Blocked }
     }
 
     /// gkectl's word.

@@ -34,8 +34,11 @@ impl Picture {
     /// Adds who presents what and who trusts whom in `inventory`.
     pub(super) fn add(&mut self, inventory: &Inventory, goal: &Goal) {
         for (name, node) in inventory.counted(goal) {
-            node_presents(name, node, self);
+            node_presents(name, node, &mut self.shown);
             node_trusts(name, node, &mut self.trusted);
+            if node.state.control_plane {
+                components(name, node, self);
+            }
         }
         cluster_trusts(inventory, goal, &mut self.trusted);
     }
@@ -48,8 +51,7 @@ fn show(shown: &mut Presentations, presenter: Presenter, issuer: Option<&CaId>, 
     }
 }
 
-fn node_presents(name: &str, node: &NodeView, picture: &mut Picture) {
-    let Picture { shown, local, .. } = picture;
+fn node_presents(name: &str, node: &NodeView, shown: &mut Presentations) {
     let disk = &node.state.disk;
     let loaded = &node.state.loaded;
     let kubelet = loaded.kubelet.as_ref().and_then(|p| p.conf.as_ref()).and_then(|c| c.issuer.as_ref());
@@ -83,19 +85,34 @@ fn node_presents(name: &str, node: &NodeView, picture: &mut Picture) {
         let issuer = disk.confs.get(&conf).and_then(|c| c.issuer.as_ref());
         show(shown, Presenter::Admin, issuer, &[], format!("{} of node/{name}", conf.file_name()));
     }
-    let processes = [
-        (Presenter::ControllerManager, Conf::ControllerManager, &loaded.controller_manager),
-        (Presenter::Scheduler, Conf::Scheduler, &loaded.scheduler),
+}
+
+/// kube-controller-manager and kube-scheduler, each beside the API server that it talks to: its own, or any.
+fn components(name: &str, node: &NodeView, picture: &mut Picture) {
+    let (disk, loaded) = (&node.state.disk, &node.state.loaded);
+    let all = [
+        (
+            Presenter::ControllerManager,
+            Verifier::ControllerManager,
+            Conf::ControllerManager,
+            &loaded.controller_manager,
+        ),
+        (Presenter::Scheduler, Verifier::Scheduler, Conf::Scheduler, &loaded.scheduler),
     ];
-    for (presenter, conf, process) in processes {
-        let Some(held) = process.as_ref().and_then(|p| p.conf.as_ref()).or(disk.confs.get(&conf)) else { continue };
+    for (presenter, verifier, conf, process) in all {
+        let Some(held) = in_memory(process).or(disk.confs.get(&conf)) else { continue };
         let who = format!("{} of node/{name}", conf.file_name().trim_end_matches(".conf"));
         if held.own_server {
-            at_home(name, node, held, &who, local);
+            at_home(name, node, held, &who, &mut picture.local);
         } else {
-            show(shown, presenter, held.issuer.as_ref(), &[], who);
+            trust(&mut picture.trusted, verifier, held.trust.clone(), format!("kube-{who}"));
+            show(&mut picture.shown, presenter, held.issuer.as_ref(), &[], who);
         }
     }
+}
+
+fn in_memory(process: &Option<ProcessState>) -> Option<&ConfState> {
+    process.as_ref()?.conf.as_ref()
 }
 
 /// What is not known of the API server is left out.
@@ -150,16 +167,9 @@ fn accepted(endpoint: &EndpointState, bundle: &[CaId]) -> Vec<CaId> {
 fn node_trusts(name: &str, node: &NodeView, trusted: &mut Trusts) {
     let disk = &node.state.disk;
     let loaded = &node.state.loaded;
-    let conf_trust = |process: &Option<ProcessState>, conf: Conf| {
-        let in_memory = process.as_ref().and_then(|p| p.conf.as_ref());
-        in_memory.or(disk.confs.get(&conf)).map(|c| c.trust.clone()).unwrap_or_default()
-    };
-    trust(
-        trusted,
-        Verifier::KubeletConf,
-        conf_trust(&loaded.kubelet, Conf::Kubelet),
-        format!("the kubelet of node/{name}"),
-    );
+    let kubelet = in_memory(&loaded.kubelet).or(disk.confs.get(&Conf::Kubelet));
+    let known = kubelet.map(|conf| conf.trust.clone()).unwrap_or_default();
+    trust(trusted, Verifier::KubeletConf, known, format!("the kubelet of node/{name}"));
     trust(
         trusted,
         Verifier::KubeletServer,
@@ -181,17 +191,6 @@ fn node_trusts(name: &str, node: &NodeView, trusted: &mut Trusts) {
         disk.ca_bundle.clone(),
         format!("kube-apiserver of node/{name}, of kubelets,"),
     );
-    let components = [
-        (Verifier::ControllerManager, Conf::ControllerManager, &loaded.controller_manager, "kube-controller-manager"),
-        (Verifier::Scheduler, Conf::Scheduler, &loaded.scheduler, "kube-scheduler"),
-    ];
-    for (verifier, conf, process, component) in components {
-        let held = process.as_ref().and_then(|process| process.conf.as_ref()).or(disk.confs.get(&conf));
-        // One that stays at home is looked at beside its API server.
-        if let Some(held) = held.filter(|held| !held.own_server) {
-            trust(trusted, verifier, held.trust.clone(), format!("{component} of node/{name}"));
-        }
-    }
     for conf in [Conf::Admin, Conf::SuperAdmin] {
         let cas = disk.confs.get(&conf).map(|c| c.trust.clone()).unwrap_or_default();
         trust(trusted, Verifier::Admin, cas, format!("holders of {} of node/{name}", conf.file_name()));
