@@ -120,6 +120,29 @@ impl Rotation {
         }
     }
 
+    /// Waits for an event that nothing has followed yet but what happens in the same phase: a late reader sees the past. False when
+    /// certctl ends before. Every event is shown, in order.
+    pub fn wait_live(&mut self, limit: Duration, mut wanted: impl FnMut(&Value) -> bool) -> Result<bool> {
+        let deadline = Instant::now() + limit;
+        loop {
+            self.seen.extend(self.events.try_iter());
+            let last_phase = self.seen.iter().rposition(|event| event["type"] == "PhaseStarted");
+            while let Some(event) = self.seen.get(self.looked_at) {
+                self.looked_at += 1;
+                if wanted(event) && last_phase.is_none_or(|last| last < self.looked_at) {
+                    return Ok(true);
+                }
+            }
+            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(event) => self.seen.push(event),
+                Err(RecvTimeoutError::Disconnected) => return Ok(false),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("nothing has happened for {} s; last events: {}", limit.as_secs(), self.last())
+                }
+            }
+        }
+    }
+
     /// Waits until a phase is entered.
     pub fn wait_phase(&mut self, phase: &str, limit: Duration) -> Result<Value> {
         self.wait_for(&format!("phase {phase}"), limit, |event| {

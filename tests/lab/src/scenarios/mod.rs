@@ -4,6 +4,7 @@
 //! it. What a test asks of the cluster it asks past certctl wherever it can: node files, kubectl, the prober.
 
 mod bench;
+mod blow;
 mod command;
 mod evidence;
 mod figures;

@@ -1,39 +1,23 @@
 //! `lab torture`: every phase of a rotation × everything that can be killed or cut off, from a healthy cluster each time; or, with
-//! `--sweep`, all phases of one rotation in a row.
+//! `--sweep`, as many of them in one rotation as it lives through.
 
-use std::fmt::{self, Write as _};
+use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use serde_json::Value;
 
 use super::bench::{Bench, BenchOptions};
+use super::blow::{Blow, Disturbance, Moment, PHASES};
 use super::command::Rotation;
 use super::evidence::{Before, completed};
 use super::figures::Cut;
-use super::power::{begin_cut, end_cut};
 use super::rotation::LIMIT;
 use super::watch::Watch;
 
 const RATE: u32 = 100;
-const PHASE: Duration = Duration::from_secs(300);
-/// How long power is off. Shorter than the control plane needs to notice, and longer than every connection's patience.
-const OUTAGE: Duration = Duration::from_secs(25);
-
-/// The phases that a rotation enters, by their names on certctl's command line.
-const PHASES: [&str; 9] = [
-    "Staged",
-    "CPTrusted",
-    "DPTrusted",
-    "CPReissued",
-    "SignerSwitched",
-    "DPReissued",
-    "CPUntrusted",
-    "DPUntrusted",
-    "Completed",
-];
 
 /// Arguments of `lab torture`.
 #[derive(Args, Clone, Debug)]
@@ -47,57 +31,12 @@ pub struct TortureArgs {
     /// Only at this moment (repeatable)
     #[arg(long, value_enum)]
     at: Vec<Moment>,
-    /// Kill in every phase of one rotation: minutes instead of hours. Power is cut once per rotation in any case
+    /// Strike in every phase of one rotation instead of a rotation for each. Phases that pass while a node is off are struck in
+    /// the next
     #[arg(long)]
     sweep: bool,
     #[command(flatten)]
     bench: BenchOptions,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Disturbance {
-    KillDriver,
-    KillAgent,
-    CutWorker,
-    CutControlPlane,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Moment {
-    /// Between two phases, while nobody drives
-    Boundary,
-    /// As soon as the phase is entered
-    Entered,
-    /// As soon as a node is being changed in it
-    Changing,
-}
-
-impl fmt::Display for Disturbance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Disturbance::KillDriver => "kill -9 driver",
-            Disturbance::KillAgent => "kill -9 agent",
-            Disturbance::CutWorker => "power of worker",
-            Disturbance::CutControlPlane => "power of control plane",
-        })
-    }
-}
-
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Moment::Boundary => "before",
-            Moment::Entered => "entered",
-            Moment::Changing => "changing",
-        })
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Blow {
-    phase: &'static str,
-    disturbance: Disturbance,
-    moment: Moment,
 }
 
 /// One rotation and what befalls it, in the order of the phases.
@@ -106,53 +45,71 @@ struct Case {
     blows: Vec<Blow>,
 }
 
+impl Case {
+    fn single(blow: Blow) -> Case {
+        Case { name: format!("{:15} {:9} {}", blow.phase, blow.moment, blow.disturbance), blows: vec![blow] }
+    }
+
+    /// Blows of the same kind, at the same moment of different phases.
+    fn sweep(blows: Vec<Blow>) -> Option<Case> {
+        let first = blows.first()?;
+        let name = format!("{:15} {:9} {}", format!("{} in a row", blows.len()), first.moment, first.disturbance);
+        Some(Case { name, blows })
+    }
+}
+
+/// What a case came to.
+struct Outcome {
+    figures: String,
+    /// Their phases had passed while a node was off.
+    missed: Vec<Blow>,
+}
+
 pub fn run(args: &TortureArgs) -> Result<ExitCode> {
-    let cases = cases(args);
+    let mut cases = cases(args);
     let bench = Bench::prepare(&args.bench)?;
     let mut table = format!("{:49} {:>9}  OUTCOME\n", format!("{:15} {:9} DISTURBANCE", "PHASE", "WHEN"), "SECONDS");
-    let mut failed = 0;
-    for (number, case) in cases.iter().enumerate() {
-        eprintln!("lab: case {} of {}: {}", number + 1, cases.len(), case.name);
+    let (mut passed, mut failed) = (0, 0);
+    while let Some(case) = cases.pop_front() {
+        eprintln!("lab: {}, {} more to come", case.name, cases.len());
         let began = Instant::now();
         let outcome = bench.restore().and_then(|()| case.run(&bench));
-        if outcome.is_err() {
-            failed += 1;
-            bench.explain();
-        }
-        let outcome = outcome.unwrap_or_else(|error| format!("FAILED: {error:#}").replace('\n', "; "));
-        let line = format!("{:49} {:>9.1}  {outcome}", case.name, began.elapsed().as_secs_f64());
+        let told = match outcome {
+            Ok(Outcome { figures, missed }) => {
+                passed += 1;
+                let told = case.struck(&missed, &figures);
+                if let Some(rest) = Case::sweep(missed) {
+                    cases.push_front(rest);
+                }
+                told
+            }
+            Err(error) => {
+                failed += 1;
+                bench.explain();
+                format!("FAILED: {error:#}").replace('\n', "; ")
+            }
+        };
+        let line = format!("{:49} {:>9.1}  {told}", case.name, began.elapsed().as_secs_f64());
         eprintln!("lab: {line}");
         let _ = writeln!(table, "{line}");
     }
     bench.close()?;
-    println!("{table}{} passed, {failed} failed", cases.len() - failed);
+    println!("{table}{passed} passed, {failed} failed");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn cases(args: &TortureArgs) -> Vec<Case> {
+fn cases(args: &TortureArgs) -> VecDeque<Case> {
     let blows = blows(args);
-    let single = |blow: Blow| Case {
-        name: format!("{:15} {:9} {}", blow.phase, blow.moment, blow.disturbance),
-        blows: vec![blow],
-    };
     if !args.sweep {
-        return blows.into_iter().map(single).collect();
+        return blows.into_iter().map(Case::single).collect();
     }
-    let mut sweeps: Vec<Case> = Vec::new();
-    for disturbance in Disturbance::value_variants() {
-        for moment in Moment::value_variants() {
-            let of = |blow: &&Blow| (blow.disturbance, blow.moment) == (*disturbance, *moment);
-            let blows: Vec<Blow> = blows.iter().filter(of).copied().collect();
-            // After a power cut the events are old, and the next blow would fall too late.
-            if !matches!(disturbance, Disturbance::KillDriver | Disturbance::KillAgent) {
-                sweeps.extend(blows.into_iter().map(single));
-            } else if !blows.is_empty() {
-                let name = format!("{:15} {moment:9} {disturbance}", format!("{} in a row", blows.len()));
-                sweeps.push(Case { name, blows });
-            }
-        }
-    }
-    sweeps
+    let kinds = Disturbance::value_variants()
+        .iter()
+        .flat_map(|what| Moment::value_variants().iter().map(move |when| (what, when)));
+    let of = |(what, when): (&Disturbance, &Moment)| {
+        Case::sweep(blows.iter().filter(|blow| (&blow.disturbance, &blow.moment) == (what, when)).copied().collect())
+    };
+    kinds.filter_map(of).collect()
 }
 
 fn blows(args: &TortureArgs) -> Vec<Blow> {
@@ -176,11 +133,25 @@ fn blows(args: &TortureArgs) -> Vec<Blow> {
 }
 
 impl Case {
-    /// What is said of it when it succeeds.
-    fn run(&self, bench: &Bench) -> Result<String> {
+    fn run(&self, bench: &Bench) -> Result<Outcome> {
         let before = Before::look(bench)?;
         let watch = Watch::start(RATE)?;
-        let (mut running, mut cuts) = (None, Vec::new());
+        let (mut cuts, mut missed) = (Vec::new(), Vec::new());
+        let running = if self.blows.iter().any(|blow| blow.cuts_while_running()) {
+            self.cut_again_and_again(bench, &mut cuts, &mut missed)?
+        } else {
+            self.strike_in_order(bench, &mut cuts)?
+        };
+        running.finish(LIMIT)?.expect(0)?;
+        completed(bench, 2)?;
+        let figures = watch.end()?;
+        figures.failed_only_by(&cuts)?;
+        before.rotated(bench, &[])?;
+        Ok(Outcome { figures: figures.line(), missed })
+    }
+
+    fn strike_in_order(&self, bench: &Bench, cuts: &mut Vec<Cut>) -> Result<Rotation> {
+        let mut running = None;
         for (number, blow) in self.blows.iter().enumerate() {
             eprintln!("lab: {} {}, {}", blow.moment, blow.phase, blow.disturbance);
             let next = self.blows.get(number + 1).filter(|next| next.pauses());
@@ -192,91 +163,32 @@ impl Case {
             running = Some(rotation);
             cuts.extend(cut);
         }
-        running.context("nothing was disturbed")?.finish(LIMIT)?.expect(0)?;
-        completed(bench, 2)?;
-        let figures = watch.end()?;
-        figures.failed_only_by(&cuts)?;
-        before.rotated(bench, &[])?;
-        Ok(figures.line())
+        running.context("nothing was disturbed")
+    }
+
+    /// The rotation goes on while a node is off, through phases that do not need it: which one is struck next is seen, not known.
+    fn cut_again_and_again(&self, bench: &Bench, cuts: &mut Vec<Cut>, missed: &mut Vec<Blow>) -> Result<Rotation> {
+        let mut rotation = bench.rotate(&[])?;
+        missed.extend(&self.blows);
+        while let Some(number) = Blow::next_of(missed, &mut rotation)? {
+            let blow = missed.remove(number);
+            eprintln!("lab: {} {}, {}", blow.moment, blow.phase, blow.disturbance);
+            let cut;
+            (rotation, cut) = blow.fall(bench, |_| Ok(rotation))?;
+            cuts.extend(cut);
+        }
+        if cuts.is_empty() {
+            bail!("no phase could be struck of {}", phases(missed));
+        }
+        Ok(rotation)
+    }
+
+    fn struck(&self, missed: &[Blow], figures: &str) -> String {
+        let struck: Vec<Blow> = self.blows.iter().filter(|blow| !missed.contains(blow)).copied().collect();
+        if self.blows.len() == 1 { figures.to_owned() } else { format!("struck {}; {figures}", phases(&struck)) }
     }
 }
 
-impl Blow {
-    /// Whether the rotation stands still when it falls.
-    fn pauses(&self) -> bool {
-        self.moment == Moment::Boundary && self.disturbance != Disturbance::KillDriver
-    }
-
-    /// Brings a rotation to the moment, disturbs it, and returns the run that has to complete it, which `go_on` starts where a new one is
-    /// needed.
-    fn strike(
-        &self,
-        bench: &Bench,
-        running: Option<Rotation>,
-        go_on: impl FnOnce(&Bench) -> Result<Rotation>,
-    ) -> Result<(Rotation, Option<Cut>)> {
-        let start = |words: &[&str]| running.map_or_else(|| bench.rotate(words), Ok);
-        if self.disturbance == Disturbance::KillDriver {
-            let mut rotation = start(&[])?;
-            self.reach(&mut rotation)?;
-            rotation.kill()?;
-            return Ok((go_on(bench)?, None));
-        }
-        if self.pauses() {
-            let paused = start(&["--pause-before", self.phase])?.finish(LIMIT)?.expect(0)?;
-            if !paused.out.contains(r#""type":"Paused""#) {
-                bail!("it did not stop before {}", self.phase);
-            }
-            return self.fall(bench, go_on);
-        }
-        let mut rotation = start(&[])?;
-        self.reach(&mut rotation)?;
-        rotation.still_in(self.phase)?;
-        self.fall(bench, |_| Ok(rotation))
-    }
-
-    /// Waits until a run that is not paused is at the moment.
-    fn reach(&self, rotation: &mut Rotation) -> Result<()> {
-        let before = PHASES.iter().position(|phase| *phase == self.phase).and_then(|number| number.checked_sub(1));
-        match (self.moment, before.map(|number| PHASES[number])) {
-            // As soon as it has anything to say.
-            (Moment::Boundary, None) => rotation.wait_for("any event", PHASE, |_| true).map(drop),
-            (Moment::Boundary, Some(before)) => {
-                let over = |event: &Value| event["type"] == "PhaseDone" && event["phase"] == before;
-                rotation.wait_for(&format!("the end of {before}"), PHASE, over).map(drop)
-            }
-            (Moment::Entered, _) => rotation.wait_phase(self.phase, PHASE).map(drop),
-            (Moment::Changing, _) => {
-                rotation.wait_phase(self.phase, PHASE)?;
-                let event = rotation.wait_for("a node being changed", PHASE, |event| {
-                    event["type"] == "NodeChanging" || event["type"] == "PhaseDone"
-                })?;
-                if event["type"] != "NodeChanging" {
-                    bail!("no node was changed in {}", self.phase);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Kills an agent or cuts a node's power. `driven` gives the run that goes on meanwhile.
-    fn fall(&self, bench: &Bench, driven: impl FnOnce(&Bench) -> Result<Rotation>) -> Result<(Rotation, Option<Cut>)> {
-        if self.disturbance == Disturbance::KillAgent {
-            // Another one each time: the kubelet waits longer and longer before it starts the same again.
-            let mut nodes = bench.control_planes();
-            nodes.push(bench.last_worker()?);
-            let turn = PHASES.iter().position(|phase| *phase == self.phase).unwrap_or_default();
-            bench.kill_agent(&nodes[(turn + 1) % nodes.len()])?;
-            return Ok((driven(bench)?, None));
-        }
-        let node = match self.disturbance {
-            Disturbance::CutWorker => bench.last_worker()?,
-            _ => bench.other_control_plane()?,
-        };
-        let cut = begin_cut(bench, &node)?;
-        let rotation = driven(bench)?;
-        // The outage itself; nothing is waited for.
-        std::thread::sleep(OUTAGE);
-        Ok((rotation, Some(end_cut(bench, &node, cut)?)))
-    }
+fn phases(blows: &[Blow]) -> String {
+    blows.iter().map(|blow| blow.phase).collect::<Vec<_>>().join(", ")
 }
