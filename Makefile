@@ -16,7 +16,7 @@ BINARY = $(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/cer
 
 # What the build needs (the CRI's protocol is compiled at build time), what the lab's nodes are made of, and what tests use as a referee.
 PACKAGES := build-essential protobuf-compiler containerd runc systemd dbus nftables containernetworking-plugins busybox-static haproxy iproute2 \
-	conntrack ethtool socat kmod procps openssl strace jq
+	conntrack ethtool socat kmod procps openssl strace jq libfaketime
 
 LAB := cargo run --quiet --locked -p certctl-lab --bin lab --
 

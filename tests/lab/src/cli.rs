@@ -16,7 +16,7 @@ use crate::scenarios::{self, TestArgs, TortureArgs};
 use crate::status::{self, Format};
 use crate::step::{for_all, step};
 use crate::up::{self, UpOptions};
-use crate::{cleanup, clients, cluster, container, distribution, paths, process, snapshot};
+use crate::{cleanup, clients, cluster, container, distribution, images, paths, snapshot};
 
 /// A real kubeadm cluster on one machine
 #[derive(Parser)]
@@ -144,7 +144,7 @@ impl Cli {
             Subcommands::PowerOn { node } => alone(|| power_on(&node))?,
             Subcommands::Snapshot { name, no_wait } => alone(|| snapshot::take(&name, !no_wait))?,
             Subcommands::Restore { name, no_wait } => alone(|| snapshot::restore(&name, !no_wait))?,
-            Subcommands::PackImage { program, tag, archive } => crate::images::pack_agent(&program, &tag, &archive)?,
+            Subcommands::PackImage { program, tag, archive } => images::pack_agent(&program, &tag, &archive)?,
             Subcommands::LoadImage { archive } => alone(|| load_image(&archive))?,
             Subcommands::AddNode { name, role } => alone(|| up::add_node(&name, role.role()).map(drop))?,
             Subcommands::JoinWorker { name } => alone(|| up::join_new_node(&name, Role::Worker))?,
@@ -210,12 +210,7 @@ fn power_on(name: &str) -> Result<()> {
 pub fn load_image(archive: &Path) -> Result<()> {
     let record = Record::load()?;
     let bytes = std::fs::read(archive).with_context(|| format!("cannot read {}", archive.display()))?;
-    step(&format!("import {}", archive.display()), || {
-        for_all(&record.nodes, |node| {
-            let ctr = ["ctr", "--namespace", crate::template::NAMESPACE, "images", "import", "-"];
-            process::output_with_input(&mut container::inside(node, ctr), &bytes).map(drop)
-        })
-    })
+    step(&format!("import {}", archive.display()), || for_all(&record.nodes, |node| images::import(node, &bytes)))
 }
 
 fn exit_code(well: bool) -> ExitCode {

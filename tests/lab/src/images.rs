@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::container;
 use crate::distribution::Distribution;
-use crate::process::{command, output};
+use crate::node::Node;
+use crate::process::{command, output, output_with_input};
 
 /// The repository prefix that kubeadm is told to use; it names no registry, so nothing can be pulled by mistake.
 pub const REPOSITORY: &str = "lab";
@@ -25,6 +27,7 @@ struct Image {
     links: Vec<(String, String)>,
     entrypoint: Vec<String>,
     command: Vec<String>,
+    environment: Vec<String>,
 }
 
 impl Image {
@@ -37,6 +40,7 @@ impl Image {
             files: vec![(binary.to_owned(), place)],
             links: Vec::new(),
             command: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -65,6 +69,17 @@ fn write_archive(images: &[Image], archive: &Path) -> Result<()> {
 
 /// Writes the image of certctl's agent, under this name, to an archive.
 pub fn pack_agent(program: &Path, tag: &str, archive: &Path) -> Result<()> {
+    pack_agent_with(program, tag, archive, None, &[])
+}
+
+/// The same with one more library of this machine, and with environment variables for the agent.
+pub fn pack_agent_with(
+    program: &Path,
+    tag: &str,
+    archive: &Path,
+    library: Option<&Path>,
+    environment: &[String],
+) -> Result<()> {
     let folder = archive.parent().context("the archive needs a folder")?;
     fs::create_dir_all(folder)?;
     // Beside its place, so that nobody imports half an image.
@@ -76,9 +91,10 @@ pub fn pack_agent(program: &Path, tag: &str, archive: &Path) -> Result<()> {
         links: Vec::new(),
         entrypoint: vec![AGENT.to_owned()],
         command: vec!["agent".to_owned()],
+        environment: environment.to_vec(),
     };
-    for library in libraries(program)? {
-        image = image.with_file(&library);
+    for library in libraries(program)?.iter().map(PathBuf::as_path).chain(library) {
+        image = image.with_file(library);
     }
     write_archive(&[image], &part)?;
     fs::remove_file(&stripped)?;
@@ -136,6 +152,7 @@ fn busybox(pause: String) -> Image {
         links: BUSYBOX_LINKS.iter().copied().map(link).collect(),
         entrypoint: vec![BUSYBOX.into(), "sleep".into(), "2147483647".into()],
         command: Vec::new(),
+        environment: Vec::new(),
     }
 }
 
@@ -153,13 +170,14 @@ fn append(tar: &mut tar::Builder<File>, number: usize, image: &Image, layer: &Pa
     write_layer(image, layer).with_context(|| format!("cannot pack {}", image.tags.join(", ")))?;
     let line = output(&mut command("sha256sum", [layer]))?;
     let digest = line.split_whitespace().next().context("sha256sum prints no digest")?;
+    let environment: Vec<&str> = std::iter::once(PATH).chain(image.environment.iter().map(String::as_str)).collect();
     let (layer_name, config_name) = (format!("{number}/layer.tar"), format!("{number}.json"));
     tar.append_path_with_name(layer, &layer_name)?;
     fs::remove_file(layer)?;
     let config = json!({
         "architecture": architecture(),
         "os": "linux",
-        "config": { "Entrypoint": image.entrypoint, "Cmd": image.command, "Env": [PATH] },
+        "config": { "Entrypoint": image.entrypoint, "Cmd": image.command, "Env": environment },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{digest}")] },
     });
     append_bytes(tar, &config_name, &serde_json::to_vec(&config)?)?;
@@ -188,6 +206,12 @@ fn append_bytes(tar: &mut tar::Builder<File>, name: &str, bytes: &[u8]) -> Resul
     header.set_size(bytes.len() as u64);
     tar.append_data(&mut header, name, bytes)?;
     Ok(())
+}
+
+/// Brings the images of an archive to one node.
+pub fn import(node: &Node, archive: &[u8]) -> Result<()> {
+    let ctr = ["ctr", "--namespace", crate::template::NAMESPACE, "images", "import", "-"];
+    output_with_input(&mut container::inside(node, ctr), archive).map(drop)
 }
 
 /// Owner root, time zero: the same files make the same image.

@@ -18,7 +18,7 @@ use crate::{cleanup, cli, clients, cluster, container, images, paths, snapshot};
 
 /// Healthy, with agents and clients.
 const INSTALLED: &str = "installed";
-const IMAGE: &str = "certctl:lab-test";
+pub const IMAGE: &str = "certctl:lab-test";
 
 /// What `lab test` and `lab torture` start from.
 #[derive(Args, Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct BenchOptions {
 
 pub struct Bench {
     pub record: Record,
-    certctl: PathBuf,
+    pub certctl: PathBuf,
     keep: bool,
 }
 
@@ -62,7 +62,7 @@ impl Bench {
         }
         up::up(&options.up)?;
         let bench = Bench { record: Record::load()?, certctl, keep: options.keep };
-        let archive = paths::state().join("certctl.tar");
+        let archive = agent_archive();
         images::pack_agent(&bench.certctl, IMAGE, &archive)?;
         cli::load_image(&archive)?;
         clients::deploy()?;
@@ -155,6 +155,11 @@ impl Bench {
         let logs = ["-n", "certctl-system", "logs", "-l", "app.kubernetes.io/component=agent", "--prefix", "--tail=15"];
         eprintln!("---- agents\n{}", self.kubectl(logs).unwrap_or_else(|error| format!("{error:#}")));
     }
+}
+
+/// The agent's image, for as long as the lab is up.
+pub fn agent_archive() -> PathBuf {
+    paths::state().join("certctl.tar")
 }
 
 /// Of the checkout in which the lab is called. Not of the one in which it was built: clones share one build folder.

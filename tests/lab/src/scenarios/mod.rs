@@ -15,6 +15,7 @@ mod rollback;
 mod rotation;
 mod tally;
 mod torture;
+mod unfit;
 mod waiver;
 mod watch;
 

@@ -11,6 +11,7 @@ use super::bench::Bench;
 use super::command::{Done, finished};
 use super::evidence::Files;
 use super::tally::Tally;
+use super::unfit;
 use crate::node::Node;
 use crate::paths;
 use crate::process::{command, output};
@@ -53,6 +54,7 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
         guard.restore()?;
         refused
     });
+    unfit::tell(bench, tally)?;
     tally.test("refusals: every file is as it was", || healthy.must_equal(&Files::read(bench)?))
 }
 
@@ -85,14 +87,14 @@ fn silent_agent(bench: &Bench) -> Result<()> {
 }
 
 /// A file of a control-plane node below pki, exchanged or taken away.
-struct Break<'a> {
-    node: &'a Node,
-    file: &'static str,
-    content: Option<Vec<u8>>,
+pub struct Break<'a> {
+    pub node: &'a Node,
+    pub file: &'static str,
+    pub content: Option<Vec<u8>>,
 }
 
 impl Break<'_> {
-    fn make(&self) -> Result<Broken> {
+    pub fn make(&self) -> Result<Broken> {
         let path = self.node.root().join("etc/kubernetes/pki").join(self.file);
         let kept = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let mode = fs::metadata(&path)?.permissions();
@@ -105,7 +107,7 @@ impl Break<'_> {
 }
 
 /// Put back when dropped, whatever the test came to.
-struct Broken {
+pub struct Broken {
     path: PathBuf,
     kept: Vec<u8>,
     mode: fs::Permissions,
@@ -132,13 +134,13 @@ fn replace(path: &Path, content: &[u8], mode: fs::Permissions) -> Result<()> {
     Ok(())
 }
 
-fn refused_with(bench: &Bench, broken: &Break<'_>, words: &[&str]) -> Result<()> {
+pub fn refused_with(bench: &Bench, broken: &Break<'_>, words: &[&str]) -> Result<()> {
     let _guard = broken.make()?;
     refused(bench, broken.node, words)
 }
 
 /// Both the dry run and the real one refuse, name the node and what is wrong, and change nothing.
-fn refused(bench: &Bench, node: &Node, words: &[&str]) -> Result<()> {
+pub fn refused(bench: &Bench, node: &Node, words: &[&str]) -> Result<()> {
     let mut wanted = vec![format!("node/{}", node.name)];
     wanted.extend(words.iter().map(|word| (*word).to_owned()));
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
