@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// How a command ended.
@@ -169,6 +170,12 @@ impl Rotation {
             let mut sentences = lists.chain([&event["message"]]).filter_map(Value::as_str);
             sentences.any(|text| text.contains(&word) && (text.contains("respond") || text.contains("Ready")))
         })
+    }
+
+    /// Ctrl-C.
+    pub fn interrupt(&self) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).context("certctl has no process")?;
+        kill_process(pid, Signal::INT).context("cannot interrupt certctl")
     }
 
     /// kill -9.

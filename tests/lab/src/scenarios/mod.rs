@@ -9,6 +9,7 @@ mod command;
 mod evidence;
 mod figures;
 mod kills;
+mod operator;
 mod power;
 mod refusals;
 mod rollback;
