@@ -23,6 +23,7 @@ use tonic_prost::ProstCodec;
 use super::atomic::{Draft, private_folder, remove_leftovers};
 use super::error::{NodeError, in_full};
 use super::layout::Layout;
+use crate::pki::hex;
 
 /// Longest wait for one answer, and for the next piece of a snapshot.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -189,7 +190,7 @@ impl Digests {
     /// The checksum of the file in hex; `None` when it does not end with that of its data.
     fn finish(self) -> Option<String> {
         let whole = self.data.finish().as_ref() == self.tail.as_slice();
-        whole.then(|| self.file.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+        whole.then(|| hex(self.file.finish().as_ref()))
     }
 }
 
@@ -320,8 +321,7 @@ mod tests {
         let saved = etcd.save(&path).await.unwrap();
         let file = fs::read(&path).unwrap();
         assert_eq!(file, [data.clone(), sha256(&data)].concat());
-        let hex: String = sha256(&file).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(saved, EtcdSnapshot { bytes: 1056, revision: 42, sha256: hex });
+        assert_eq!(saved, EtcdSnapshot { bytes: 1056, revision: 42, sha256: hex(&sha256(&file)) });
         assert_eq!(fixture.mode("/var/lib/certctl/snapshots/ca-2.db"), 0o600);
     }
 

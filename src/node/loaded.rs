@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use super::error::NodeError;
 use super::layout::{Layout, STATE};
-use crate::pki::CaId;
+use crate::pki::{CaId, hex};
 use crate::plan::{ConfState, LeafState, ProcessState};
 
 /// A file's times come from the kernel's coarse clock, up to one tick (at most 10 ms) behind that of the container runtime.
@@ -172,8 +172,7 @@ pub(crate) fn link_changed(path: &Path) -> Option<Timestamp> {
 
 /// SHA-256 in hex.
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
 }
 
 fn latest(data: &fs::Metadata) -> Option<Timestamp> {

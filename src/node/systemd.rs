@@ -10,6 +10,7 @@ use zbus::{Connection, MatchRule, MessageStream};
 use zbus::{OwnedObjectPath, OwnedVariant};
 
 use super::error::NodeError;
+use crate::pki::hex;
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
@@ -114,11 +115,7 @@ impl Systemd {
         let invocation: Vec<u8> = self.property(bus, path.as_str(), UNIT, "InvocationID").await?;
         let started: u64 = self.property(bus, path.as_str(), SERVICE, "ExecMainStartTimestamp").await?;
         let started = i64::try_from(started).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
-        Ok(UnitState {
-            active,
-            invocation: invocation.iter().map(|byte| format!("{byte:02x}")).collect(),
-            started: started.unwrap_or(Timestamp::UNIX_EPOCH),
-        })
+        Ok(UnitState { active, invocation: hex(&invocation), started: started.unwrap_or(Timestamp::UNIX_EPOCH) })
     }
 
     async fn property<T>(&self, bus: &Connection, path: &str, interface: &str, name: &str) -> Result<T, NodeError>

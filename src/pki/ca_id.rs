@@ -26,13 +26,7 @@ impl CaId {
     /// Takes the 32 bytes of a SHA-256 over a DER SubjectPublicKeyInfo.
     #[must_use]
     pub fn from_hash(hash: &[u8]) -> Self {
-        use std::fmt::Write as _;
-        let mut hex = String::with_capacity(hash.len() * 2);
-        for byte in hash {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        Self(hex)
+        Self(super::names::hex(hash))
     }
 
     /// An identity for a CA that does not exist yet, for plans and simulations; it never equals a real one, and cannot be read back.
