@@ -41,9 +41,9 @@ test-lab: packages ## the scenarios on the lab
 	.ci/test lab
 
 .PHONY: torture
-torture: packages ## every scenario; kill and power-cut everything at every phase boundary (hours); prints a table
+torture: packages ## every scenario; kill and power-cut everything before and in every phase (two hours); prints a table
 	$(LAB) test --all
-	$(LAB) torture
+	$(LAB) torture --sweep
 
 .PHONY: image
 image: packages ## pack the agent's image from the binary (IMAGE, IMAGE_FILE, PROFILE)
