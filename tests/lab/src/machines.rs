@@ -10,7 +10,7 @@ use crate::distribution::remove_if_there;
 use crate::node::Node;
 use crate::record::Record;
 use crate::template::Template;
-use crate::{images, rootfs};
+use crate::{images, rootfs, ssh};
 
 /// Makes empty nodes with containerd and all images, and turns them on.
 pub fn create(nodes: &[Node], record: &Record) -> Result<()> {
@@ -22,6 +22,7 @@ pub fn create(nodes: &[Node], record: &Record) -> Result<()> {
         rootfs::plug_memory(node, &[template.databases()])?;
         rootfs::mount_root(node, &record.bin())?;
         rootfs::furnish(node, &pause)?;
+        ssh::furnish(node)?;
         container::power_on(node)
     })
 }

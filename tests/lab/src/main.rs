@@ -23,6 +23,7 @@ mod restarts;
 mod rootfs;
 mod scenarios;
 mod snapshot;
+mod ssh;
 mod status;
 mod step;
 mod template;

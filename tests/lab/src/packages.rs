@@ -9,7 +9,7 @@ use crate::process::{command, run, succeeds};
 use crate::step::{step, wait_until};
 
 /// A file that a package brings, and the package.
-const NEEDED: [(&str, &str); 11] = [
+const NEEDED: [(&str, &str); 13] = [
     ("/usr/bin/containerd", "containerd"),
     ("/usr/sbin/runc", "runc"),
     ("/lib/systemd/systemd", "systemd"),
@@ -21,6 +21,8 @@ const NEEDED: [(&str, &str); 11] = [
     ("/usr/sbin/ip", "iproute2"),
     ("/usr/sbin/conntrack", "conntrack"),
     ("/usr/bin/curl", "curl"),
+    ("/usr/bin/ssh-keygen", "openssh-client"),
+    ("/usr/sbin/sshd", "openssh-server"),
 ];
 
 pub fn install_missing() -> Result<()> {
@@ -45,7 +47,12 @@ fn install(packages: &[&str]) -> Result<()> {
     let policy = PolicyFile::deny_starts()?;
     let result = run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages));
     drop(policy);
-    result.context("the packages that the lab needs cannot be installed")
+    result.context("the packages that the lab needs cannot be installed")?;
+    if packages.contains(&"openssh-server") {
+        // Nor at the machine's next start: nobody asked for a way into it.
+        run(&mut command("systemctl", ["--root=/", "--quiet", "disable", "ssh.service"]))?;
+    }
+    Ok(())
 }
 
 /// Debian's way to install a service without starting it.

@@ -14,12 +14,14 @@ use crate::paths;
 use crate::process::{command, run};
 
 /// Files that make the machine's root a node's root. `@NAME@` and so on are filled in.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 11] = [
     ("etc/hosts", include_str!("../files/hosts")),
     ("etc/systemd/system/node.target", include_str!("../files/node.target")),
     ("etc/systemd/system/containerd.service", include_str!("../files/containerd.service")),
     ("etc/systemd/system/kubelet.service", include_str!("../files/kubelet.service")),
     ("etc/systemd/system/kubelet.service.d/10-kubeadm.conf", include_str!("../files/10-kubeadm.conf")),
+    ("etc/systemd/system/sshd.service", include_str!("../files/sshd.service")),
+    ("etc/ssh/lab_sshd_config", include_str!("../files/sshd_config")),
     ("etc/systemd/journald.conf.d/lab.conf", include_str!("../files/journald.conf")),
     ("etc/containerd/config.toml", include_str!("../files/containerd.toml")),
     ("etc/cni/net.d/10-lab.conflist", include_str!("../files/cni.conflist")),

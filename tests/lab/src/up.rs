@@ -10,7 +10,7 @@ use crate::kubeadm::{self, PkiOptions};
 use crate::node::{Node, Role};
 use crate::record::Record;
 use crate::step::{for_all, report, step};
-use crate::{balancer, cleanup, cluster, distribution, kernel, machines, network, packages, paths, rootfs};
+use crate::{balancer, cleanup, cluster, distribution, kernel, machines, network, packages, paths, rootfs, ssh};
 
 const READY_LIMIT: Duration = Duration::from_secs(180);
 
@@ -42,6 +42,7 @@ pub fn up(options: &UpOptions) -> Result<()> {
     step("network and balancer", || {
         rootfs::prepare_folders()?;
         record.save()?;
+        ssh::make_keys()?;
         network::create_outer()?;
         balancer::start()
     })?;

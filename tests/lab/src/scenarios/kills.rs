@@ -41,8 +41,8 @@ pub fn drivers(bench: &Bench, tally: &mut Tally) -> Result<()> {
         bench.certctl(&["rotate-ca", "rollback", "--yes"])?.expect(5)?.saying(&["no way back"])?;
         files.must_equal(&Files::read(bench)?)
     });
-    tally.test("and the same command completes the rotation", || {
-        bench.rotate(&[])?.finish(LIMIT)?.expect(0)?;
+    tally.test("and rotate-ca continue completes the rotation", || {
+        bench.rotate(&["continue"])?.finish(LIMIT)?.expect(0)?;
         completed(bench, 2)
     })?;
     let figures = watch.end()?;
