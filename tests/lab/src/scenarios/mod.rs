@@ -58,7 +58,7 @@ const fn story(name: &'static str, usual: bool, tell: fn(&Bench, &mut Tally) -> 
 }
 
 /// Those that change nothing come first.
-const STORIES: [Story; 8] = [
+const STORIES: [Story; 9] = [
     Story { leaves_healthy: true, ..story("refusals", true, refusals::tell) },
     story("rotation", true, rotation::tell),
     story("drivers", true, kills::drivers),
@@ -66,6 +66,7 @@ const STORIES: [Story; 8] = [
     story("power", true, power::tell),
     story("rollback", true, rollback::tell),
     story("waiver", false, waiver::tell),
+    story("waiver-control-plane", false, waiver::control_plane),
     story("end", true, rotation::end),
 ];
 

@@ -1,4 +1,4 @@
-//! A worker that is dead before the rotation begins, and comes back when nothing accepts its certificate any more.
+//! Nodes that are dead while the CA is rotated, and come back when nothing accepts their certificates any more.
 
 use std::time::Duration;
 
@@ -73,6 +73,32 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
             bail!("the node was left out: {row}");
         }
         Ok(())
+    })
+}
+
+/// Its API server and its kube-controller-manager come back with the CA that is in force no more.
+pub fn control_plane(bench: &Bench, tally: &mut Tally) -> Result<()> {
+    let node = bench.other_control_plane()?;
+    let waived = format!("node/{}", node.name);
+    let before = Before::look(bench)?;
+    tally.test("a control-plane node dies in the middle: with --waive the rotation goes on without it", || {
+        bench.rotate(&["--pause-before", "CPReissued"])?.finish(LIMIT)?.expect(0)?;
+        bench.power_off(&node);
+        bench.wait_not_ready(&node)?;
+        bench.rotate(&["--waive", &waived])?.finish(LIMIT)?.expect(0)?;
+        completed(bench, 2)?;
+        before.rotated(bench, &[&node.name])
+    })?;
+    bench.power_on(&node)?;
+    tally.test("it comes back after the drop, and is brought up to date", || {
+        let counts = || -> Result<bool> {
+            let row = row(&bench.status()?, &node)?;
+            Ok(row["waived"] == false && row["served"] == 2 && row["kubeletLoaded"] == 2 && row["problem"].is_null())
+        };
+        wait_until("status counts the node again", BACK, || counts().unwrap_or(false))?;
+        completed(bench, 2)?;
+        before.rotated(bench, &[])?;
+        cluster::wait_pods(&bench.record, "", BACK)
     })
 }
 
