@@ -5,7 +5,8 @@ use super::record::Record;
 use crate::rotation::{Blocker, Preflight, preflight, waiver_blockers};
 
 /// What only a run can ask, because the question is written into the nodes' objects.
-pub(super) const NOT_ASKED: [&str; 2] = ["whether every agent answers now", "whether the nodes' clocks agree"];
+pub(super) const NOT_ASKED: [&str; 3] =
+    ["whether every agent answers now", "whether the nodes' clocks agree", "whether every member of etcd is healthy"];
 
 /// Every reason not to begin or to go on. `caller`: why the caller's credential could not be renewed on the way.
 pub(super) fn blockers(

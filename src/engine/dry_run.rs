@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::pki::CaId;
 use crate::rotation::matrix::{Matrix, model};
 use crate::rotation::simulate::{settle, take, whole_plan};
-use crate::rotation::{Blocker, Goal, Inventory, Phase, Preflight, Step, warnings};
+use crate::rotation::{Blocker, Goal, Inventory, NodeHealth, Phase, Preflight, Step, warnings};
 
 /// The plan, for people and scripts.
 #[derive(Clone, Debug, Serialize)]
@@ -87,7 +87,7 @@ pub async fn dry_run(start: &Start<'_>, max_unavailable: impl Fn(usize) -> usize
     let input = Preflight {
         inventory: &look,
         goal: &goal,
-        health: &health(&live, i64::MIN / 2, i64::MAX / 2),
+        health: &unasked(health(&live, now.as_millisecond(), now.as_millisecond())),
         cluster: &objects,
         version: env!("CARGO_PKG_VERSION"),
         now: now.as_second(),
@@ -97,6 +97,15 @@ pub async fn dry_run(start: &Start<'_>, max_unavailable: impl Fn(usize) -> usize
     let warnings = warnings(&input);
     let phases = if blockers.is_empty() { phases(&look, &goal, &record, now)? } else { Vec::new() };
     Ok(PlanReport { ca_version: record.wanted, blockers, warnings, not_asked: NOT_ASKED.to_vec(), phases })
+}
+
+/// Without what a node says only when it is asked: its last word on that may be from long ago.
+fn unasked(mut health: BTreeMap<String, NodeHealth>) -> BTreeMap<String, NodeHealth> {
+    for node in health.values_mut() {
+        node.clock_skew = 0;
+        node.etcd_healthy = None;
+    }
+    health
 }
 
 fn phases(look: &Inventory, goal: &Goal, record: &Record, now: Timestamp) -> Result<Vec<PlannedPhase>, Error> {

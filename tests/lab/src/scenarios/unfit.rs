@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::bench::{Bench, IMAGE, agent_archive};
 use super::command::finished;
 use super::evidence::Files;
-use super::refusals::{Break, refused, refused_with};
+use super::refusals::{Break, refused, refused_when_asked, refused_with};
 use super::tally::Tally;
 use crate::node::Node;
 use crate::process::{command, output, output_with_input, run};
@@ -89,7 +89,7 @@ fn expired_front_proxy_client(node: &Node) -> Result<Vec<u8>> {
 fn etcd_silent(bench: &Bench, node: &Node) -> Result<()> {
     let signal = |signal| run(&mut container::inside(node, ["pkill", signal, "--exact", "etcd"]));
     signal("-STOP")?;
-    let refused = refused(bench, node, &["etcd is not healthy"]);
+    let refused = refused_when_asked(bench, node, &["etcd is not healthy"]);
     signal("-CONT")?;
     refused?;
     cluster::wait_serving(&bench.record, HEALED)
@@ -107,7 +107,7 @@ fn clock_ahead(bench: &Bench) -> Result<()> {
     let archive = paths::state().join("certctl-ahead.tar");
     images::pack_agent_with(&bench.certctl, IMAGE, &archive, Some(&library), &environment)?;
     replace_agent(bench, &node, &archive)?;
-    let refused = refused(bench, &node, &["its clock is", "s off"]);
+    let refused = refused_when_asked(bench, &node, &["its clock is", "s off"]);
     fs::remove_file(archive)?;
     replace_agent(bench, &node, &agent_archive())?;
     refused
@@ -122,28 +122,16 @@ fn multiarch() -> Result<String> {
 fn replace_agent(bench: &Bench, node: &Node, archive: &Path) -> Result<()> {
     images::import(node, &fs::read(archive)?)?;
     let here = format!("spec.nodeName={}", node.name);
-    let component = "app.kubernetes.io/component=agent";
-    let pods = || {
-        bench.kubectl([
-            "-n",
-            "certctl-system",
-            "get",
-            "pods",
-            "-l",
-            component,
-            "--field-selector",
-            &here,
-            "-o",
-            "jsonpath={.items[*].metadata.uid}",
-        ])
+    let ours = ["-l", "app.kubernetes.io/component=agent", "--field-selector", &here];
+    let agents = |words: &[&str]| {
+        let mut kubectl = cluster::kubectl(&bench.record, ["-n", "certctl-system"]);
+        output(kubectl.args(words).args(ours))
     };
-    let before = pods()?;
-    let delete = ["-n", "certctl-system", "delete", "pod", "-l", component, "--field-selector", &here, "--wait=false"];
-    bench.kubectl(delete)?;
-    let other = || pods().is_ok_and(|now| !now.is_empty() && !now.contains(&before));
-    wait_until(&format!("another agent on {}", node.name), HEALED, other)?;
-    if before.is_empty() {
-        bail!("no agent was there on {}", node.name);
-    }
-    Ok(())
+    let ready = "jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].ready}{end}";
+    let before = agents(&["get", "pods", "-o", ready])?;
+    let uid = before.split_whitespace().next().with_context(|| format!("no agent was there on {}", node.name))?;
+    agents(&["delete", "pods", "--wait=false"])?;
+    wait_until(&format!("another agent on {}", node.name), HEALED, || {
+        agents(&["get", "pods", "-o", ready]).is_ok_and(|now| !now.contains(uid) && now.ends_with("true"))
+    })
 }
