@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::bench::Bench;
 use super::command::finished;
-use crate::node::{Node, Role};
+use crate::node::Node;
 use crate::{cluster, paths};
 
 /// Everything below these folders of a node belongs to the cluster's PKI or to its static pods.
@@ -115,7 +115,7 @@ impl Before {
             bail!("kubeadm-config is not as it was: {}", kubeadm_config(bench)?);
         }
         self.whole(bench, left_out)?;
-        self.old_administrator(bench, false)
+        self.old_administrator(bench, left_out, false)
     }
 
     /// Every node has the CA it had, and the administrator of before is still one.
@@ -133,7 +133,7 @@ impl Before {
             bail!("kubeadm-config is not as it was: {}", kubeadm_config(bench)?);
         }
         self.whole(bench, &[])?;
-        self.old_administrator(bench, true)
+        self.old_administrator(bench, &[], true)
     }
 
     fn ca<'a>(&self, files: &'a Files, node: &str) -> Result<&'a [u8]> {
@@ -148,9 +148,9 @@ impl Before {
     }
 
     /// Asks every API server and the balancer with the kubeconfig of before.
-    fn old_administrator(&self, bench: &Bench, admitted: bool) -> Result<()> {
-        let servers =
-            bench.record.with_role(Role::ControlPlane).into_iter().map(|node| format!("https://{}:6443", node.ip()));
+    fn old_administrator(&self, bench: &Bench, left_out: &[&str], admitted: bool) -> Result<()> {
+        let there = bench.control_planes().into_iter().filter(|node| !left_out.contains(&node.name.as_str()));
+        let servers = there.map(|node| format!("https://{}:6443", node.ip()));
         for server in servers.chain([format!("https://{}:6443", crate::node::GATEWAY)]) {
             let mut kubectl =
                 cluster::kubectl(&bench.record, ["get", "--raw", "/api/v1/namespaces", "--server", &server]);
