@@ -29,13 +29,18 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
             Break { node: &node, file: "front-proxy-client.crt", content: Some(expired_front_proxy_client(&node)?) };
         refused_with(bench, &broken, &["front-proxy-client.crt has expired"])
     });
-    let _ = tally.test("a member of etcd that does not answer: refused", || etcd_silent(bench, &node));
     let _ = tally.test("a clock that is 90 s ahead: refused", || clock_ahead(bench));
     tally.test("once it is well again, nothing is said against a rotation", || {
         let done = || bench.certctl(&["rotate-ca", "--dry-run"]);
         wait_until("the dry run has nothing against it", HEALED, || done().is_ok_and(|done| done.code == Some(0)))
             .or_else(|_| done()?.expect(0).map(drop))
     })
+}
+
+/// A member that hangs takes its API server with it, and whoever is connected to that: minutes.
+pub fn etcd(bench: &Bench, tally: &mut Tally) -> Result<()> {
+    let node = bench.other_control_plane()?;
+    tally.test("a member of etcd that does not answer: refused", || etcd_silent(bench, &node))
 }
 
 /// The agents in the cluster are real, and so is the program that asks: its version is the only thing that differs.
