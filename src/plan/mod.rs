@@ -4,6 +4,7 @@ mod cluster_op;
 mod event;
 mod op;
 mod ops;
+pub mod renewal;
 pub(crate) mod row;
 pub mod simulate;
 mod state;
