@@ -10,6 +10,7 @@ use super::layout::{CA_CERT, KUBELET_CLIENT, KUBELET_SERVER, Layout, PARKED, PRO
 use super::loaded::{Client, History, Inputs, Instance, Served, changed};
 use super::manifest;
 use super::pki_dir::{DiskReading, read_disk};
+use super::renewal::put_right;
 use super::static_pods::StaticPods;
 use super::systemd::{KUBELET, Systemd};
 use crate::pki::Certificate;
@@ -74,9 +75,13 @@ impl Node {
     /// # Errors
     /// A file cannot be moved or removed.
     pub fn recover(&self) -> Result<Vec<Component>, NodeError> {
+        for recovered in put_right(&self.layout)? {
+            tracing::warn!(path = %recovered.path.display(), renewed = recovered.renewed, "a renewal was cut off: put right");
+        }
         let folders = [
             "/etc/kubernetes",
             "/etc/kubernetes/pki",
+            "/etc/kubernetes/pki/etcd",
             "/etc/kubernetes/pki/certctl",
             "/etc/kubernetes/manifests",
             "/var/lib/kubelet/pki",
