@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 use super::apply::kubelet::move_on;
 use super::apply::{back_up, remember};
 use super::error::NodeError;
-use super::layout::{CA_CERT, Layout, SIGNER};
+use super::key_files::files_below;
+use super::layout::{CA_CERT, Layout, MANIFESTS, PARKED, SIGNER, STATE};
 use super::loaded::digest;
 use super::switch::{FileSet, NewFile, Recovered, recover, replace_all};
 use super::{atomic, journal};
@@ -65,7 +66,8 @@ pub fn rotation_under_way(layout: &Layout) -> Option<String> {
     layout.path(SIGNER).exists().then(|| format!("kube-controller-manager has {SIGNER} as its signing file"))
 }
 
-/// Puts right what a renewal that was cut off has left: each certificate is then the old or the new one, with its key.
+/// Puts right what a renewal that was cut off has left: each certificate is then the old or the new one, with its key, and no temporary file is
+/// left. To be called by whoever has the right to write.
 ///
 /// # Errors
 /// The failing call.
@@ -73,6 +75,14 @@ pub fn put_right(layout: &Layout) -> Result<Vec<Recovered>, NodeError> {
     let mut all = Vec::new();
     for folder in FOLDERS {
         all.extend(recover(&layout.path(folder))?);
+    }
+    for folder in FOLDERS.into_iter().chain(["/var/lib/kubelet/pki", MANIFESTS, PARKED, STATE]) {
+        atomic::remove_leftovers(&layout.path(folder))?;
+    }
+    for path in files_below(&layout.backups())? {
+        if atomic::is_leftover(&path) {
+            atomic::remove(&path)?;
+        }
     }
     Ok(all)
 }
@@ -89,7 +99,8 @@ fn held(layout: &Layout, name: CertificateName) -> Option<Held> {
     match name.place() {
         Place::Pair(stem) => {
             let [cert, key] = pair(stem);
-            let absent = || layout.path(&key).exists().then(|| Held::Broken(format!("there is a {key}, but no {cert}")));
+            let absent =
+                || layout.path(&key).exists().then(|| Held::Broken(format!("there is a {key}, but no {cert}")));
             let Some(pem) = small_file(layout, &cert).transpose() else { return absent() };
             Some(certificate(pem.and_then(|pem| first(&pem, &cert)), || kept_key(layout, &key)))
         }
@@ -181,8 +192,10 @@ pub fn write(layout: &Layout, signed: &[Signed], now: Timestamp) -> Result<Strin
     note("begin", None)?;
     match change(layout, signed, &sets, &run, now) {
         Ok(()) => {
-            note("done", None)?;
-            forget_old_runs(layout)?;
+            // The certificates are renewed, whatever becomes of the records.
+            if let Err(error) = note("done", None).and_then(|()| forget_old_runs(layout)) {
+                tracing::warn!(%error, "the records of the renewal are not complete");
+            }
             Ok(run)
         }
         Err(error) => {
@@ -200,7 +213,8 @@ fn change(layout: &Layout, signed: &[Signed], sets: &[FileSet], run: &str, now: 
         }
     }
     let kubelet_conf = layout.conf(Conf::Kubelet);
-    for file in sets.iter().flat_map(|set| set.files.iter().filter(|file| set.folder.join(&file.name) == kubelet_conf)) {
+    for file in sets.iter().flat_map(|set| set.files.iter().filter(|file| set.folder.join(&file.name) == kubelet_conf))
+    {
         remember(digest(&file.content), layout)?;
     }
     replace_all(sets)?;
@@ -256,7 +270,8 @@ fn enough_space(layout: &Layout, sets: &[FileSet]) -> Result<(), NodeError> {
     folders.push(existing(&layout.backups()));
     folders.dedup();
     for folder in folders {
-        let system = statvfs(&folder).map_err(|errno| NodeError::io("ask for the free space of", &folder)(errno.into()))?;
+        let system =
+            statvfs(&folder).map_err(|errno| NodeError::io("ask for the free space of", &folder)(errno.into()))?;
         // Some file systems count no inodes: they have always enough.
         let full = system.blocks_available().saturating_mul(system.fragment_size()) < needed
             || (system.files() > 0 && system.files_available() < names);

@@ -82,7 +82,10 @@ pub(super) fn replace_all(sets: &[FileSet]) -> Result<(), NodeError> {
         }
         return Err(error);
     }
-    sets.iter().try_for_each(|set| settle(&set.folder, &set.name).map(|_| ()))
+    sets.iter().try_for_each(|set| settle(&set.folder, &set.name).map(|_| ())).map_err(|error| NodeError::Callback {
+        what: "the files are replaced, but something is left to tidy up: run the same command again".to_owned(),
+        source: Box::new(error),
+    })
 }
 
 /// Puts right what a crash has left in `folder`. To be called before anything else is written there, and when nobody else writes there.
@@ -166,7 +169,8 @@ impl FileSet {
 
     /// With the mode of the folder that it stands in, whatever the umask is: a component that is not root must be able to go through it.
     fn make(&self, side: &Path) -> Result<(), NodeError> {
-        let mode = fs::metadata(&self.folder).map_err(NodeError::io("read", &self.folder))?.permissions().mode() & 0o755;
+        let mode =
+            fs::metadata(&self.folder).map_err(NodeError::io("read", &self.folder))?.permissions().mode() & 0o755;
         DirBuilder::new().mode(0o700).create(side).map_err(NodeError::io("make the folder", side))?;
         let permissions = fs::Permissions::from_mode(mode | 0o700);
         fs::set_permissions(side, permissions).map_err(NodeError::io("set the mode of", side))

@@ -145,9 +145,18 @@ impl Plan {
                 Judge { inventory, request, now, name, named }.decide(held, &mut plan);
             }
         }
-        let wanted = plan.items.iter().filter_map(|item| item.name.restart());
-        plan.restarts = in_order(wanted.collect());
+        plan.settle_restarts();
         Ok(plan)
+    }
+
+    /// Leaves only these of what would be renewed.
+    pub fn narrow_to(&mut self, names: &[CertificateName]) {
+        self.items.retain(|item| names.contains(&item.name));
+        self.settle_restarts();
+    }
+
+    fn settle_restarts(&mut self) {
+        self.restarts = in_order(self.items.iter().filter_map(|item| item.name.restart()).collect());
     }
 
     /// Adds the restarts that an earlier run did not come to: of processes that work with another certificate than the one that stands in

@@ -42,7 +42,8 @@ fn requested_key(layout: &Layout, item: &Item, folder: &Path) -> Result<PrivateK
         if key.algorithm() == algorithm {
             return Ok(key);
         }
-        let problem = format!("it is of kind {}, and {algorithm} is wanted; remove it to have another made", key.algorithm());
+        let problem =
+            format!("it is of kind {}, and {algorithm} is wanted; remove it to have another made", key.algorithm());
         return Err(unusable(&named, problem));
     }
     let key = key_of(layout, item)?;
@@ -55,12 +56,7 @@ fn requested_key(layout: &Layout, item: &Item, folder: &Path) -> Result<PrivateK
 ///
 /// # Errors
 /// The first certificate that is not, with the reason.
-pub fn read_signed(
-    layout: &Layout,
-    items: &[Item],
-    folder: &Path,
-    now: Timestamp,
-) -> Result<Vec<Signed>, NodeError> {
+pub fn read_signed(layout: &Layout, items: &[Item], folder: &Path, now: Timestamp) -> Result<Vec<Signed>, NodeError> {
     let mut signed = Vec::new();
     for item in items {
         let path = folder.join(format!("{}.crt", item.name));
@@ -77,7 +73,8 @@ pub fn read_signed(
             Some(key) => (key, true),
             None => (key_of(layout, &Item { new_key: None, ..item.clone() })?, false),
         };
-        let problem = mismatch(&item.old, &certificate, &key).or_else(|| refused(layout, item, &certificate, &all, now));
+        let problem =
+            mismatch(&item.old, &certificate, &key).or_else(|| refused(layout, item, &certificate, &all, now));
         if let Some(problem) = problem {
             return Err(unusable(&named, problem));
         }
@@ -113,13 +110,7 @@ fn mismatch(old: &Certificate, new: &Certificate, key: &PrivateKey) -> Option<St
 }
 
 /// Why those who check it would refuse it.
-fn refused(
-    layout: &Layout,
-    item: &Item,
-    new: &Certificate,
-    behind: &[Certificate],
-    now: Timestamp,
-) -> Option<String> {
+fn refused(layout: &Layout, item: &Item, new: &Certificate, behind: &[Certificate], now: Timestamp) -> Option<String> {
     let trusted = item.name.authority().certificate();
     let pem = match small_file(layout, trusted) {
         Ok(pem) => pem.unwrap_or_default(),

@@ -59,13 +59,15 @@ fn every_certificate_is_renewed_with_its_names_and_a_new_key_in_kubeadms_files()
         assert_ne!(new.spki_der(), old.spki_der(), "{name}");
         assert_eq!(new.subject_der(), old.subject_der(), "{name}");
         assert_eq!((new.dns_names(), new.ip_addresses()), (old.dns_names(), old.ip_addresses()), "{name}");
-        let ca = Certificate::first_from_pem(&fs::read(fixture.layout.path(name.authority().certificate())).unwrap()).unwrap();
+        let ca = Certificate::first_from_pem(&fs::read(fixture.layout.path(name.authority().certificate())).unwrap())
+            .unwrap();
         let usage = if new.server_auth() { Usage::Server } else { Usage::Client };
         verify(&[new.rustls_der()], &[ca], usage, fixture.now).unwrap();
     }
     let after = picture(&fixture);
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>(), "the same files and no other");
-    let changed: Vec<_> = before.iter().filter(|(file, old)| after[*file].1 != old.1).map(|(file, _)| file.as_str()).collect();
+    let changed: Vec<_> =
+        before.iter().filter(|(file, old)| after[*file].1 != old.1).map(|(file, _)| file.as_str()).collect();
     assert_eq!(changed.len(), 17, "two files a pair, one a kubeconfig: {changed:?}");
     assert!(before.iter().all(|(file, old)| after[file].0 == old.0), "modes are as they were");
     assert!(read_all_match(&fixture));
@@ -103,10 +105,12 @@ fn what_was_replaced_is_kept_privately_and_only_of_the_last_runs() {
     assert_eq!((fixture.read(&copy), fixture.mode(&copy)), (old, 0o600));
     fs::create_dir(fixture.layout.backup("ca-2")).unwrap();
     for minutes in 1..=4 {
-        let signed = sign(&fixture.layout, &plan(&fixture, &only(CertificateName::Apiserver)).items, fixture.now).unwrap();
+        let signed =
+            sign(&fixture.layout, &plan(&fixture, &only(CertificateName::Apiserver)).items, fixture.now).unwrap();
         write(&fixture.layout, &signed, fixture.now + SignedDuration::from_mins(minutes)).unwrap();
     }
-    let mut left: Vec<_> = fs::read_dir(fixture.layout.backups()).unwrap().map(|entry| name_of(&entry.unwrap().path())).collect();
+    let mut left: Vec<_> =
+        fs::read_dir(fixture.layout.backups()).unwrap().map(|entry| name_of(&entry.unwrap().path())).collect();
     left.sort();
     assert_eq!(left, ["ca-2", "renew-20261122T200200Z", "renew-20261122T200300Z", "renew-20261122T200400Z"]);
 }
@@ -114,7 +118,8 @@ fn what_was_replaced_is_kept_privately_and_only_of_the_last_runs() {
 #[test]
 fn a_narrower_mode_of_a_certificate_stays_and_a_wider_one_of_a_key_does_not() {
     let fixture = Fixture::new();
-    let set = |file: &str, mode| fs::set_permissions(fixture.layout.path(file), fs::Permissions::from_mode(mode)).unwrap();
+    let set =
+        |file: &str, mode| fs::set_permissions(fixture.layout.path(file), fs::Permissions::from_mode(mode)).unwrap();
     set("/etc/kubernetes/pki/apiserver.crt", 0o600);
     set("/etc/kubernetes/pki/apiserver.key", 0o644);
     set("/etc/kubernetes/admin.conf", 0o644);
@@ -133,7 +138,7 @@ fn what_is_sent_behind_a_certificate_goes_on_being_sent_by_the_same_ca() {
     let path = "/etc/kubernetes/pki/apiserver.crt";
     fixture.write(path, &(fixture.read(path) + &cross.to_pem()), 0o644);
     renew(&fixture, &only(CertificateName::Apiserver));
-    assert_eq!(fixture.certificates(path)[1..], [cross.clone()]);
+    assert_eq!(fixture.certificates(path)[1..], *std::slice::from_ref(&cross));
     // Signed by the same CA's earlier key, its chain says nothing about the new one.
     let key = fixture.read("/etc/kubernetes/pki/apiserver.key");
     let key = PrivateKey::from_pem(key.as_bytes()).unwrap();
@@ -281,12 +286,16 @@ fn a_certificate_that_is_not_what_was_asked_for_does_not_come_in() {
         (fixture.ca.reissue(&old, stranger.spki_der(), YEAR, now), "for another key"),
         (other.reissue(&old, key.spki_der(), YEAR, now), "against /etc/kubernetes/pki/ca.crt"),
         (fixture.ca.issue_server("kube-apiserver", &names, key.spki_der(), YEAR, now), "subject alternative names"),
-        (fixture.ca.issue_client("kube-apiserver", &["system:masters".into()], key.spki_der(), YEAR, now), "its subject is"),
-        (fixture.ca.reissue(&old, key.spki_der(), DAY, now - DAY * 2), "expired"),
+        (
+            fixture.ca.issue_client("kube-apiserver", &["system:masters".into()], key.spki_der(), YEAR, now),
+            "its subject is",
+        ),
     ];
-    for (certificate, wanted) in wrong {
+    // What is right today is so no more when it has expired.
+    let short = (fixture.ca.reissue(&old, key.spki_der(), DAY, now), "expired");
+    for ((certificate, wanted), at) in wrong.into_iter().map(|wrong| (wrong, now)).chain([(short, now + DAY * 2)]) {
         fs::write(folder.join("apiserver.crt"), certificate.unwrap().to_pem()).unwrap();
-        let error = read_signed(&fixture.layout, &items, &folder, now).unwrap_err().to_string();
+        let error = read_signed(&fixture.layout, &items, &folder, at).unwrap_err().to_string();
         assert!(error.contains(wanted), "{wanted}: {error}");
     }
 }
