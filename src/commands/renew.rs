@@ -9,8 +9,9 @@ use crate::agent::alone::{self, Proof, Seen};
 use crate::context::Context;
 use crate::error::Error;
 use crate::node::renewal::{self, Signed};
-use crate::node::{Layout, Node, NodeError, StaticPods, WriteLock};
+use crate::node::{Layout, Node, NodeError, StaticPods, WriteLock, in_full};
 use crate::pki::KeyAlgorithm;
+use crate::plan::NodeState;
 use crate::plan::renewal::{CertificateName, Due, Plan, Request};
 use crate::ui::renewal::{ProofRow, RenewalReport};
 use crate::ui::{Format, ProgressChoice};
@@ -25,7 +26,7 @@ Examples:
   certctl renew --root / --all --yes                renew every certificate of this node
   certctl renew --root / --only-due --yes           for a timer: only what is at 80 % of its life
   certctl renew --root / apiserver --validity 90d   one certificate, for 90 days
-  certctl renew --root / --csr-only DIR             requests for a CA that is elsewhere; then: --import DIR"
+  certctl renew --root / --csr-only DIR             requests for a CA elsewhere, then --import DIR"
 )]
 pub struct RenewArgs {
     /// Certificates, by the names of `kubeadm certs renew`, kubelet.conf, kubelet-client or kubelet-server
@@ -146,7 +147,14 @@ impl Job<'_> {
     fn show_plan(&self) -> Result<(), Error> {
         let plan = self.plan()?;
         self.show(&self.report(&plan))?;
+        self.warn_of_what_stays(&plan);
         self.refuse(&plan)
+    }
+
+    fn warn_of_what_stays(&self, plan: &Plan) {
+        for kept in plan.kept.iter().filter(|kept| kept.remarkable) {
+            self.context.ui.warn(&format!("{} stays as it is: {}", kept.name, kept.reason));
+        }
     }
 
     fn report(&self, plan: &Plan) -> RenewalReport {
@@ -166,7 +174,7 @@ impl Job<'_> {
         }
         let Some(first) = plan.blockers.first() else { return Ok(()) };
         let refused =
-            Error::refused(format!("{} certificates cannot be renewed; nothing was changed", plan.blockers.len()));
+            Error::refused(format!("{} cannot be renewed; nothing was changed", certificates(plan.blockers.len())));
         let refused = plan
             .blockers
             .iter()
@@ -181,8 +189,8 @@ impl Job<'_> {
         let mut report = self.report(&plan);
         report.restarts.clear();
         self.show(&report)?;
-        let (count, folder) = (written.len(), folder.display());
-        self.say(&format!("{count} requests NAME.csr are in {folder}; have them signed, put each certificate there as NAME.crt, and run the same command with --import {folder}"));
+        let (count, folder, root) = (written.len(), folder.display(), self.args.root.display());
+        self.say(&format!("{count} requests are in {folder} as NAME.csr: have them signed, put the certificates there as NAME.crt, and run `certctl renew --root {root} --import {folder}`"));
         Ok(())
     }
 
@@ -199,7 +207,7 @@ impl Job<'_> {
 
     async fn renew(&self, shown: &Plan) -> Result<(), Error> {
         // Seen before the files change: it is then known what the processes have loaded.
-        let state = if self.own { self.node.observe(&[]).await.ok().map(|seen| seen.state) } else { None };
+        let state = if self.own { self.look().await } else { None };
         let mut plan = self.plan()?;
         if plan != *shown {
             return Err(Error::refused("the node's certificates have changed meanwhile; nothing was changed")
@@ -214,10 +222,19 @@ impl Job<'_> {
         let run = if signed.is_empty() { "renew-restarts".to_owned() } else { self.write(&signed, &mut report)? };
         let outcome = self.follow_up(&plan, &signed, &run, &mut report).await;
         self.show(&report)?;
+        self.warn_of_what_stays(&plan);
         if report.certificates.iter().all(|row| row.change.is_none()) {
             self.say("nothing was renewed");
         }
         outcome
+    }
+
+    async fn look(&self) -> Option<NodeState> {
+        let seen = self.node.observe(&[]).await.map(|seen| seen.state);
+        seen.inspect_err(|error| {
+            self.context.ui.warn(&format!("not known what the processes have loaded: {}", in_full(error)))
+        })
+        .ok()
     }
 
     fn sign(&self, plan: &mut Plan) -> Result<Vec<Signed>, Error> {
@@ -246,8 +263,8 @@ impl Job<'_> {
             }
         }
         self.say(&format!(
-            "{} certificates are renewed; what they replace is in {}",
-            signed.len(),
+            "{} renewed; what was replaced is in {}",
+            certificates(signed.len()),
             self.layout.on_node(&self.layout.backup(&run))
         ));
         if signed.iter().any(|signed| signed.name.name() == "admin.conf") {
@@ -309,6 +326,10 @@ impl Job<'_> {
             self.context.ui.note(text);
         }
     }
+}
+
+fn certificates(count: usize) -> String {
+    if count == 1 { "1 certificate".to_owned() } else { format!("{count} certificates") }
 }
 
 fn proof_row(proof: &Proof) -> ProofRow {

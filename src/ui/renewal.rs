@@ -15,6 +15,9 @@ pub struct RenewalRow {
     pub name: CertificateName,
     /// What becomes of it.
     pub action: Action,
+    /// End of the certificate that stands there before; absent where none can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_not_after: Option<Timestamp>,
     /// Why it is kept, or what stands in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -50,8 +53,6 @@ pub struct Change {
     pub subject: String,
     /// Serial number that is replaced, hex.
     pub old_serial: String,
-    /// End of the certificate that is replaced.
-    pub old_not_after: Timestamp,
     /// Serial number of the new one, hex; absent while there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
@@ -119,7 +120,16 @@ impl RenewalReport {
 
 fn row(name: CertificateName, action: Action) -> RenewalRow {
     let authority = name.authority().to_string();
-    RenewalRow { name, action, reason: None, remedy: None, files: name.files(), authority, change: None }
+    RenewalRow {
+        name,
+        action,
+        old_not_after: None,
+        reason: None,
+        remedy: None,
+        files: name.files(),
+        authority,
+        change: None,
+    }
 }
 
 fn renewed(item: &Item, elsewhere: bool) -> RenewalRow {
@@ -127,7 +137,6 @@ fn renewed(item: &Item, elsewhere: bool) -> RenewalRow {
     let change = Change {
         subject: old.subject(),
         old_serial: old.serial_hex(),
-        old_not_after: old.not_after(),
         serial: None,
         not_after: (!elsewhere).then_some(item.not_after),
         cut_short: item.cut_short,
@@ -135,11 +144,11 @@ fn renewed(item: &Item, elsewhere: bool) -> RenewalRow {
         new_key: item.new_key.is_some(),
         restarts: item.name.restart().and_then(|op| op.restarts().map(str::to_owned)),
     };
-    RenewalRow { change: Some(change), ..row(item.name, Action::Renew) }
+    RenewalRow { change: Some(change), old_not_after: Some(old.not_after()), ..row(item.name, Action::Renew) }
 }
 
 fn kept(kept: &Kept) -> RenewalRow {
-    RenewalRow { reason: Some(kept.reason.clone()), ..row(kept.name, Action::Keep) }
+    RenewalRow { reason: Some(kept.reason.clone()), old_not_after: kept.not_after, ..row(kept.name, Action::Keep) }
 }
 
 fn blocked(blocker: &Blocker) -> RenewalRow {
@@ -165,7 +174,7 @@ impl View for RenewalReport {
             };
             let mut cells = vec![
                 row.name.to_string(),
-                text(&|change| day(change.old_not_after)),
+                row.old_not_after.map(day).unwrap_or_default(),
                 text(&|change| {
                     change.not_after.map(day).unwrap_or_default() + if change.cut_short { " (CA)" } else { "" }
                 }),

@@ -13,6 +13,9 @@ use crate::harness::{NOW, Sandbox};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
+/// Mode and content of every entry, by path.
+type Picture = BTreeMap<String, (u32, Vec<u8>)>;
+
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// A node of two CAs: the API server's pair and the scheduler's kubeconfig with 30 days left of a year, etcd's pair new.
@@ -60,8 +63,8 @@ impl Node {
     }
 
     /// What stands under `/etc/kubernetes`: kind, mode and content of every entry, read as it is and not through links.
-    pub(crate) fn picture(&self) -> Result<BTreeMap<String, (u32, Vec<u8>)>, Box<dyn Error>> {
-        let mut picture = BTreeMap::new();
+    pub(crate) fn picture(&self) -> Result<Picture, Box<dyn Error>> {
+        let mut picture = Picture::new();
         walk(&self.sandbox.path("etc/kubernetes"), &mut picture)?;
         Ok(picture)
     }
@@ -87,7 +90,7 @@ impl Node {
     }
 }
 
-fn walk(folder: &Path, picture: &mut BTreeMap<String, (u32, Vec<u8>)>) -> Outcome {
+fn walk(folder: &Path, picture: &mut Picture) -> Outcome {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let data = fs::symlink_metadata(&path)?;
@@ -110,7 +113,12 @@ fn a_dry_run_shows_the_plan_and_changes_nothing() -> Outcome {
     let before = node.picture()?;
     let run = node.sandbox.run(&["renew", "--root", ".", "--only-due", "--dry-run"])?;
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
-    insta::assert_snapshot!(run.stdout, @"");
+    insta::assert_snapshot!(run.stdout, @r"
+    CERTIFICATE      EXPIRES                  NEW-EXPIRY               KEY              CA        RESTARTS         NOTE
+    etcd-server      Nov 22, 2027 12:00 UTC   -                        -                etcd      -                not due
+    apiserver        Dec 22, 2026 12:00 UTC   Nov 22, 2027 12:00 UTC   new ECDSA-P256   cluster   -                -
+    scheduler.conf   Dec 22, 2026 12:00 UTC   Nov 22, 2027 12:00 UTC   new ECDSA-P256   cluster   kube-scheduler   -
+    ");
     assert_eq!(node.picture()?, before);
     assert!(!node.sandbox.path("var").exists());
     Ok(())
@@ -122,7 +130,10 @@ fn what_is_due_is_renewed_and_the_rest_stays() -> Outcome {
     let (apiserver, etcd) = (node.serial("apiserver.crt")?, node.serial("etcd/server.crt")?);
     let run = node.sandbox.run(&["renew", "--root", ".", "--only-due", "--yes", "-o", "json"])?;
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    insta::assert_snapshot!(run.stderr, @"");
+    insta::assert_snapshot!(run.stderr, @r"
+    2 certificates renewed; what was replaced is in /var/lib/certctl/backup/renew-20261122T120000Z
+    warning: . is not this machine's root: restart kube-scheduler on the node
+    ");
     let report: serde_json::Value = serde_json::from_str(&run.stdout)?;
     assert_eq!(
         (&report["kind"], &report["dryRun"], &report["restarts"]),
@@ -161,7 +172,13 @@ fn what_stands_in_the_way_is_refused_with_a_remedy_before_anything_changes() -> 
     let before = node.picture()?;
     let run = node.sandbox.run(&["renew", "--root", ".", "--all", "--yes"])?;
     assert_eq!((run.code, run.stdout.as_str()), (Some(5), ""));
-    insta::assert_snapshot!(run.stderr, @"");
+    insta::assert_snapshot!(run.stderr, @r"
+    error: 2 certificates cannot be renewed; nothing was changed
+      caused by: apiserver: there is no /etc/kubernetes/pki/ca.key
+      caused by: scheduler.conf: there is no /etc/kubernetes/pki/ca.key
+    hint: have it signed where the CA is, with --csr-only and --import
+    hint: to renew the others, name them
+    ");
     assert_eq!(node.picture()?, before);
     let one = node.sandbox.run(&["renew", "--root", ".", "etcd-server", "--yes"])?;
     assert_eq!(one.code, Some(0), "{}", one.stderr);

@@ -4,9 +4,10 @@ use jiff::SignedDuration;
 
 use super::super::fixture::{Fixture, YEAR, authority as new_authority};
 use super::super::layout::KUBELET_CLIENT;
+use super::inventory::LARGEST;
 use super::*;
 use crate::pki::{CertificateRequest, KeyAlgorithm, Usage, verify};
-use crate::plan::renewal::{Plan, Request};
+use crate::plan::renewal::{Held, Plan, Request};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 

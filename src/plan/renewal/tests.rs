@@ -171,6 +171,16 @@ fn nothing_outlives_its_ca_and_an_expired_ca_signs_nothing() {
 }
 
 #[test]
+fn a_clock_that_is_behind_the_certificates_issues_none() {
+    let mut cluster = Cluster::new();
+    cluster.hold(APISERVER, YEAR, 200);
+    let plan = cluster.plan(&Request::default(), 199);
+    assert_eq!((plan.blockers.len(), plan.blockers[0].name), (1, APISERVER));
+    assert!(plan.blockers[0].problem.starts_with("it is not valid before"), "{plan:?}");
+    assert!(cluster.plan(&Request::default(), 201).blockers.is_empty());
+}
+
+#[test]
 fn a_ca_that_is_elsewhere_blocks_unless_it_signs_there() {
     let mut cluster = Cluster::new();
     let signer = cluster.inventory.authorities.get_mut(&AuthorityName::Etcd).unwrap();
