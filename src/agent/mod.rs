@@ -16,6 +16,7 @@ mod operations;
 mod pace;
 mod probing;
 mod requests;
+pub mod revive;
 mod session;
 mod snapshot;
 mod unit;

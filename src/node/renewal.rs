@@ -28,7 +28,8 @@ mod inventory;
 mod requests;
 
 pub use inventory::inventory;
-use inventory::{kept_key, on_node, pair, signer, small_file};
+pub(super) use inventory::{kept_key, on_node, pair, signer, small_file};
+pub(super) use requests::read_signed_by;
 pub use requests::{read_signed, write_requests};
 
 /// How many runs' back-ups are kept: they hold private keys of certificates that may still be valid.
@@ -97,6 +98,16 @@ pub fn sign(layout: &Layout, items: &[Item], now: Timestamp) -> Result<Vec<Signe
             slot.insert(authority(layout, name)?);
         }
     }
+    sign_with(layout, items, &authorities, now)
+}
+
+/// As [`sign`], with authorities that may differ from those in the files.
+pub(super) fn sign_with(
+    layout: &Layout,
+    items: &[Item],
+    authorities: &BTreeMap<AuthorityName, CertificateAuthority>,
+    now: Timestamp,
+) -> Result<Vec<Signed>, NodeError> {
     let keys = keys(layout, items)?;
     let signed = items.iter().zip(keys).map(|(item, key)| {
         let authority = authorities.get(&item.name.authority()).ok_or_else(|| unusable("", "it is gone".into()))?;
@@ -160,7 +171,7 @@ fn change(layout: &Layout, signed: &[Signed], sets: &[FileSet], run: &str, now: 
 }
 
 /// The files of a certificate; `None` for what stands in one file behind a symlink, which one rename moves on.
-fn set(layout: &Layout, signed: &Signed) -> Result<Option<FileSet>, NodeError> {
+pub(super) fn set(layout: &Layout, signed: &Signed) -> Result<Option<FileSet>, NodeError> {
     let file = |path: &Path, content: Zeroizing<Vec<u8>>, mode| NewFile { name: name_of(path), content, mode };
     let (first, files) = match signed.name.place() {
         Place::Linked(_) => return Ok(None),
@@ -188,13 +199,13 @@ fn set(layout: &Layout, signed: &Signed) -> Result<Option<FileSet>, NodeError> {
 
 impl Signed {
     /// The certificate with what follows it, PEM.
-    fn pem(&self) -> String {
+    pub(super) fn pem(&self) -> String {
         std::iter::once(&self.certificate).chain(&self.chain).map(Certificate::to_pem).collect()
     }
 }
 
 /// Before anything is written: a full or read-only disk is told of at once, and by name.
-fn enough_space(layout: &Layout, sets: &[FileSet]) -> Result<(), NodeError> {
+pub(super) fn enough_space(layout: &Layout, sets: &[FileSet]) -> Result<(), NodeError> {
     let files = sets.iter().flat_map(|set| &set.files);
     let needed = files.clone().map(|file| file.content.len() as u64 + 4096).sum::<u64>() * 2 + SPARE;
     let names = files.count() as u64 * 2 + 16;
@@ -269,7 +280,7 @@ fn key_of(layout: &Layout, item: &Item) -> Result<PrivateKey, NodeError> {
     key.map_err(|problem| unusable(&path, problem))
 }
 
-fn authority(layout: &Layout, name: AuthorityName) -> Result<CertificateAuthority, NodeError> {
+pub(super) fn authority(layout: &Layout, name: AuthorityName) -> Result<CertificateAuthority, NodeError> {
     let certificate = signer(layout, name).map(|signer| signer.certificate);
     let certificate = certificate.ok_or_else(|| unusable(name.certificate(), "it holds no certificate".into()))?;
     let key = kept_key(layout, name.key()).map_err(|problem| unusable(name.key(), problem))?;
@@ -287,7 +298,7 @@ fn chain_behind(layout: &Layout, name: CertificateName) -> Vec<Certificate> {
     Certificate::each_from_pem(&pem).into_iter().skip(1).flatten().collect()
 }
 
-fn unusable(path: &str, problem: String) -> NodeError {
+pub(super) fn unusable(path: &str, problem: String) -> NodeError {
     NodeError::Credential { path: path.to_owned(), problem }
 }
 

@@ -5,6 +5,7 @@ mod event;
 mod op;
 mod ops;
 pub mod renewal;
+pub mod repair;
 pub(crate) mod row;
 pub mod simulate;
 mod state;

@@ -181,7 +181,8 @@ impl Plan {
                 None => Some(format!("there is no certificate that can be read in {}", name.certificate())),
                 Some(signer) => signer.problem.clone().or_else(|| {
                     let ca = &signer.certificate;
-                    (!ca.is_valid_at(now)).then(|| format!("it is valid from {} to {}", ca.not_before(), ca.not_after()))
+                    (!ca.is_valid_at(now))
+                        .then(|| format!("it is valid from {} to {}", ca.not_before(), ca.not_after()))
                 }),
             };
             self.unable.extend(problem.map(|problem| (name, problem)));
@@ -330,7 +331,9 @@ fn untrusting(seen: &Seen, inventory: &Inventory, steps: &[Step]) -> Vec<Conf> {
         return Vec::new();
     };
     let anew = |conf: Conf| steps.iter().any(|step| step.item.name == CertificateName::Conf(conf));
-    let missing = seen.trust.iter().filter(|(_, trusted)| !trusted.contains(ca));
+    // Only older certificates of the same CA: who trusts another one does so for a reason that is not known here.
+    let older = |trusted: &Vec<Certificate>| trusted.iter().any(|held| held.ca_id() == ca.ca_id() && held != ca);
+    let missing = seen.trust.iter().filter(|(_, trusted)| !trusted.contains(ca) && older(trusted));
     missing.map(|(conf, _)| *conf).filter(|conf| !anew(*conf)).collect()
 }
 

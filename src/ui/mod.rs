@@ -6,6 +6,7 @@ mod log;
 mod printer;
 mod progress;
 pub mod renewal;
+pub mod repair;
 mod table;
 
 pub use document::{API_VERSION, Format, View};

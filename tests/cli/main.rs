@@ -7,4 +7,5 @@ mod frame;
 mod harness;
 mod inspect;
 mod renew;
+mod repair;
 mod signals;

@@ -64,7 +64,7 @@ fn held_in(text: &str, named: &str) -> Held {
     certificate(first(&pem, named), || kubeconfig.client_key().ok_or_else(no_key))
 }
 
-pub(super) fn signer(layout: &Layout, name: AuthorityName) -> Option<Signer> {
+pub(in crate::node) fn signer(layout: &Layout, name: AuthorityName) -> Option<Signer> {
     let pem = small_file(layout, name.certificate()).ok()??;
     let all: Vec<Certificate> = Certificate::each_from_pem(&pem).into_iter().flatten().collect();
     let first = all.first()?.clone();
@@ -80,11 +80,11 @@ pub(super) fn signer(layout: &Layout, name: AuthorityName) -> Option<Signer> {
     Some(Signer { certificate: own.clone(), problem })
 }
 
-pub(super) fn pair(stem: &str) -> [String; 2] {
+pub(in crate::node) fn pair(stem: &str) -> [String; 2] {
     ["crt", "key"].map(|end| format!("/etc/kubernetes/pki/{stem}.{end}"))
 }
 
-pub(super) fn on_node(conf: Conf) -> String {
+pub(in crate::node) fn on_node(conf: Conf) -> String {
     format!("/etc/kubernetes/{}", conf.file_name())
 }
 
@@ -92,14 +92,14 @@ fn first(pem: &[u8], named: &str) -> Result<Certificate, String> {
     Certificate::first_from_pem(pem).map_err(|error| format!("{named}: {error}"))
 }
 
-pub(super) fn kept_key(layout: &Layout, on_node: &str) -> Result<PrivateKey, String> {
+pub(in crate::node) fn kept_key(layout: &Layout, on_node: &str) -> Result<PrivateKey, String> {
     let pem = small_file(layout, on_node)?.ok_or_else(|| format!("there is no {on_node}"))?;
     PrivateKey::from_pem(&pem).map_err(|error| format!("{on_node}: {error}"))
 }
 
 /// The content of a file of the node, or why it cannot be read; `None` without a file. What is no plain file is not opened: a FIFO would
 /// hold the caller for ever.
-pub(super) fn small_file(layout: &Layout, on_node: &str) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+pub(in crate::node) fn small_file(layout: &Layout, on_node: &str) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
     let path = layout.resolve(&layout.path(on_node));
     let problem = |error: io::Error| format!("{on_node} cannot be read: {error}");
     let data = match fs::metadata(&path) {

@@ -57,6 +57,17 @@ fn requested_key(layout: &Layout, item: &Item, folder: &Path) -> Result<PrivateK
 /// # Errors
 /// The first certificate that is not, with the reason.
 pub fn read_signed(layout: &Layout, items: &[Item], folder: &Path, now: Timestamp) -> Result<Vec<Signed>, NodeError> {
+    read_signed_by(layout, items, folder, &[], now)
+}
+
+/// As [`read_signed`], where these CAs are about to be trusted too.
+pub(in crate::node) fn read_signed_by(
+    layout: &Layout,
+    items: &[Item],
+    folder: &Path,
+    successors: &[Certificate],
+    now: Timestamp,
+) -> Result<Vec<Signed>, NodeError> {
     let mut signed = Vec::new();
     for item in items {
         let path = folder.join(format!("{}.crt", item.name));
@@ -73,8 +84,8 @@ pub fn read_signed(layout: &Layout, items: &[Item], folder: &Path, now: Timestam
             Some(key) => (key, true),
             None => (key_of(layout, &Item { new_key: None, ..item.clone() })?, false),
         };
-        let problem =
-            mismatch(&item.old, &certificate, &key).or_else(|| refused(layout, item, &certificate, &all, now));
+        let problem = mismatch(&item.old, &certificate, &key)
+            .or_else(|| refused(layout, item, (&certificate, &all), successors, now));
         if let Some(problem) = problem {
             return Err(unusable(&named, problem));
         }
@@ -110,13 +121,23 @@ fn mismatch(old: &Certificate, new: &Certificate, key: &PrivateKey) -> Option<St
 }
 
 /// Why those who check it would refuse it.
-fn refused(layout: &Layout, item: &Item, new: &Certificate, behind: &[Certificate], now: Timestamp) -> Option<String> {
+fn refused(
+    layout: &Layout,
+    item: &Item,
+    (new, behind): (&Certificate, &[Certificate]),
+    successors: &[Certificate],
+    now: Timestamp,
+) -> Option<String> {
     let trusted = item.name.authority().certificate();
     let pem = match small_file(layout, trusted) {
         Ok(pem) => pem.unwrap_or_default(),
         Err(problem) => return Some(problem),
     };
-    let roots: Vec<Certificate> = Certificate::each_from_pem(&pem).into_iter().flatten().collect();
+    let mut roots: Vec<Certificate> = Certificate::each_from_pem(&pem).into_iter().flatten().collect();
+    for root in &mut roots {
+        let same = |new: &&Certificate| new.ca_id() == root.ca_id();
+        *root = successors.iter().find(same).unwrap_or(root).clone();
+    }
     let chain: Vec<CertificateDer<'_>> = std::iter::once(new).chain(behind).map(Certificate::rustls_der).collect();
     let usages = [(new.server_auth(), Usage::Server), (new.client_auth(), Usage::Client)];
     let verdicts = usages.into_iter().filter(|(has, _)| *has).map(|(_, usage)| verify(&chain, &roots, usage, now));

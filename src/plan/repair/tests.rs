@@ -336,7 +336,14 @@ fn patterns_have_kubeadms_names_and_usages() {
     let apiserver = pattern(&facts, APISERVER);
     assert_eq!(
         apiserver.dns_names(),
-        ["cp-1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.corp.local", "api.example"]
+        [
+            "cp-1",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.corp.local",
+            "api.example"
+        ]
     );
     let shown = |certificate: &Certificate| -> Vec<String> {
         certificate.ip_addresses().iter().map(ToString::to_string).collect()
@@ -345,7 +352,10 @@ fn patterns_have_kubeadms_names_and_usages() {
     assert!(apiserver.server_auth() && !apiserver.client_auth());
     let peer = pattern(&facts, CertificateName::EtcdPeer);
     assert!(peer.server_auth() && peer.client_auth());
-    assert_eq!((peer.dns_names(), shown(&peer)), (&["cp-1".to_owned(), "localhost".into()][..], ["10.0.0.7", "127.0.0.1", "::1"].map(String::from).to_vec()));
+    assert_eq!(
+        (peer.dns_names(), shown(&peer)),
+        (&["cp-1".to_owned(), "localhost".into()][..], ["10.0.0.7", "127.0.0.1", "::1"].map(String::from).to_vec())
+    );
     let kubelet = pattern(&facts, CertificateName::KubeletClient);
     assert_eq!(kubelet.subject(), "CN=system:node:cp-1,O=system:nodes");
     assert!(kubelet.client_auth() && !kubelet.server_auth());
