@@ -18,7 +18,9 @@ mod lock;
 pub mod manifest;
 mod observe;
 mod pki_dir;
+pub mod renewal;
 mod static_pods;
+mod switch;
 mod systemd;
 mod unit;
 
@@ -31,10 +33,11 @@ pub use error::{BoxError, NodeError, in_full};
 pub use etcd::{Etcd, EtcdSnapshot};
 pub use layout::Layout;
 pub use loaded::History;
-pub use lock::AgentLock;
+pub use lock::{AgentLock, WriteLock};
 pub use observe::{Node, Observation};
 pub use pki_dir::{DiskReading, read_disk};
 pub use static_pods::StaticPods;
+pub use switch::Recovered;
 pub use systemd::{Systemd, UnitState};
 pub use unit::{Program, install_unit, keep_token, remove_unit};
 

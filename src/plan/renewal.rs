@@ -99,6 +99,8 @@ pub struct Item {
 pub struct Kept {
     /// Which.
     pub name: CertificateName,
+    /// Its end, where it has one.
+    pub not_after: Option<Timestamp>,
     /// Why.
     pub reason: String,
     /// True where the administrator may have expected otherwise.
@@ -145,9 +147,18 @@ impl Plan {
                 Judge { inventory, request, now, name, named }.decide(held, &mut plan);
             }
         }
-        let wanted = plan.items.iter().filter_map(|item| item.name.restart());
-        plan.restarts = in_order(wanted.collect());
+        plan.settle_restarts();
         Ok(plan)
+    }
+
+    /// Leaves only these of what would be renewed.
+    pub fn narrow_to(&mut self, names: &[CertificateName]) {
+        self.items.retain(|item| names.contains(&item.name));
+        self.settle_restarts();
+    }
+
+    fn settle_restarts(&mut self) {
+        self.restarts = in_order(self.items.iter().filter_map(|item| item.name.restart()).collect());
     }
 
     /// Adds the restarts that an earlier run did not come to: of processes that work with another certificate than the one that stands in
@@ -196,7 +207,7 @@ impl Judge<'_> {
             Held::Elsewhere(why) if self.named => {
                 return plan.blockers.push(self.blocker(why.clone(), "renew what it refers to instead"));
             }
-            Held::Elsewhere(why) => return plan.kept.push(self.kept(why.clone(), false)),
+            Held::Elsewhere(why) => return plan.kept.push(self.kept(None, why.clone(), false)),
             Held::Broken(problem) => {
                 let remedy = "put back a copy of the file, or make it anew with `kubeadm init phase certs` or `kubeadm init phase kubeconfig`";
                 return plan.blockers.push(self.blocker(problem.clone(), remedy));
@@ -208,11 +219,11 @@ impl Judge<'_> {
             && old.issuer_der() != signer.certificate.subject_der()
         {
             let why = format!("`{}` signed it, which is not this node's CA", old.issuer_subject());
-            return plan.kept.push(self.kept(format!("{why}; name it to have it signed here"), true));
+            return plan.kept.push(self.kept(Some(old), format!("{why}; name it to have it signed here"), true));
         }
         let lifetime = self.lifetime(old);
         if self.request.due.is_some_and(|due| !self.is_due(old, lifetime, due)) {
-            return plan.kept.push(self.kept("not due".to_owned(), false));
+            return plan.kept.push(self.kept(Some(old), "not due".to_owned(), false));
         }
         match self.item(old, key, signer, self.request.validity.unwrap_or(lifetime)) {
             Ok(item) => plan.items.push(item),
@@ -237,6 +248,11 @@ impl Judge<'_> {
                 self.blocker(problem, "name another kind with --key-algorithm")
             })?),
         };
+        // Whoever issued it had a later clock than this one.
+        if old.not_before() > self.now {
+            let problem = format!("it is not valid before {}, and now it is {}", old.not_before(), self.now);
+            return Err(self.blocker(problem, "set the clock of this node right first"));
+        }
         let mut item = Item {
             name: self.name,
             old: old.clone(),
@@ -303,8 +319,8 @@ impl Judge<'_> {
         }
     }
 
-    fn kept(&self, reason: String, remarkable: bool) -> Kept {
-        Kept { name: self.name, reason, remarkable }
+    fn kept(&self, held: Option<&Certificate>, reason: String, remarkable: bool) -> Kept {
+        Kept { name: self.name, not_after: held.map(Certificate::not_after), reason, remarkable }
     }
 
     const fn blocker(&self, problem: String, remedy: &'static str) -> Blocker {

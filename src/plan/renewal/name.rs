@@ -140,10 +140,9 @@ impl CertificateName {
             Self::EtcdServer => Place::Pair("etcd/server"),
             Self::EtcdPeer => Place::Pair("etcd/peer"),
             Self::EtcdHealthcheckClient => Place::Pair("etcd/healthcheck-client"),
-            Self::ApiserverEtcdClient
-            | Self::Apiserver
-            | Self::ApiserverKubeletClient
-            | Self::FrontProxyClient => Place::Pair(self.name()),
+            Self::ApiserverEtcdClient | Self::Apiserver | Self::ApiserverKubeletClient | Self::FrontProxyClient => {
+                Place::Pair(self.name())
+            }
             Self::Conf(conf) => Place::Kubeconfig(conf),
             Self::KubeletClient => Place::Linked("/var/lib/kubelet/pki/kubelet-client-current.pem"),
             Self::KubeletServer => Place::Linked("/var/lib/kubelet/pki/kubelet-server-current.pem"),

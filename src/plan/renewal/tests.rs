@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::pki::{CertificateAuthority, PrivateKey, ServerNames};
-use crate::plan::{ConfState, Component};
+use crate::plan::{Component, ConfState};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 const YEAR: SignedDuration = SignedDuration::from_hours(8760);
@@ -97,15 +97,15 @@ fn all_is_what_kubeadm_renews_and_kubelet_conf_and_not_what_the_kubelet_renews_i
 #[test]
 fn only_what_does_not_reload_restarts_the_scheduler_first_and_the_kubelet_last() {
     let cluster = Cluster::new();
-    let said = |request: &Request| -> Vec<_> {
-        cluster.plan(request, 1).restarts.iter().filter_map(Op::restarts).collect()
-    };
+    let said =
+        |request: &Request| -> Vec<_> { cluster.plan(request, 1).restarts.iter().filter_map(Op::restarts).collect() };
     assert_eq!(said(&Request::default()), ["kube-scheduler", "kube-controller-manager", "kubelet"]);
     for name in CertificateName::ALL.into_iter().filter(|name| matches!(name.place(), Place::Pair(_))) {
         assert_eq!(said(&only(name)), [""; 0], "{name}");
     }
     assert_eq!(said(&only(CertificateName::Conf(Conf::Admin))), [""; 0]);
-    let both = Request { names: vec![CertificateName::KubeletClient, CertificateName::KubeletServer], ..Request::default() };
+    let both =
+        Request { names: vec![CertificateName::KubeletClient, CertificateName::KubeletServer], ..Request::default() };
     assert_eq!(said(&both), ["kubelet"], "once for both");
 }
 
@@ -147,7 +147,9 @@ fn a_lifetime_stays_what_it_was_however_often_it_is_renewed() {
 fn a_kubeconfig_dated_back_to_its_ca_was_made_for_as_long_as_the_other_certificates() {
     let mut cluster = Cluster::new();
     // Joined after three years: valid from the CA's first day on, and for one year from the join.
-    let Held::Certificate { certificate, .. } = leaf(&cluster.ca, "system:kube-scheduler", YEAR * 4, at(0)) else { panic!() };
+    let Held::Certificate { certificate, .. } = leaf(&cluster.ca, "system:kube-scheduler", YEAR * 4, at(0)) else {
+        panic!()
+    };
     assert_eq!(certificate.not_before(), cluster.ca.certificate().not_before());
     cluster.inventory.held.insert(SCHEDULER, Held::Certificate { certificate, key: Ok(KeyAlgorithm::EcdsaP256) });
     let joined = 3 * 365;
@@ -166,6 +168,16 @@ fn nothing_outlives_its_ca_and_an_expired_ca_signs_nothing() {
     let plan = cluster.plan(&Request::default(), 367);
     assert!(plan.items.is_empty());
     assert!(plan.blockers.iter().any(|blocker| blocker.problem.contains("the etcd CA is valid from")), "{plan:?}");
+}
+
+#[test]
+fn a_clock_that_is_behind_the_certificates_issues_none() {
+    let mut cluster = Cluster::new();
+    cluster.hold(APISERVER, YEAR, 200);
+    let plan = cluster.plan(&Request::default(), 199);
+    assert_eq!((plan.blockers.len(), plan.blockers[0].name), (1, APISERVER));
+    assert!(plan.blockers[0].problem.starts_with("it is not valid before"), "{plan:?}");
+    assert!(cluster.plan(&Request::default(), 201).blockers.is_empty());
 }
 
 #[test]
@@ -218,14 +230,20 @@ fn keys_are_new_and_of_the_old_kind_unless_told_otherwise() {
 fn what_is_broken_blocks_and_what_stands_elsewhere_is_left() {
     let mut cluster = Cluster::new();
     cluster.inventory.held.insert(APISERVER, Held::Broken("no CERTIFICATE block found".into()));
-    cluster.inventory.held.insert(CertificateName::Conf(Conf::Kubelet), Held::Elsewhere("its certificate is a file".into()));
+    cluster
+        .inventory
+        .held
+        .insert(CertificateName::Conf(Conf::Kubelet), Held::Elsewhere("its certificate is a file".into()));
     let plan = cluster.plan(&Request::default(), 300);
     assert_eq!((plan.blockers.len(), plan.blockers[0].name), (1, APISERVER));
     assert_eq!((plan.kept.len(), plan.kept[0].remarkable), (1, false));
     assert_eq!(cluster.plan(&only(CertificateName::Conf(Conf::Kubelet)), 300).blockers.len(), 1, "asked for by name");
     cluster.inventory.held.remove(&APISERVER);
     let missing = Plan::new(&cluster.inventory, &only(APISERVER), at(1)).unwrap_err();
-    assert!(missing.starts_with("apiserver is not on this node: there is no /etc/kubernetes/pki/apiserver.crt"), "{missing}");
+    assert!(
+        missing.starts_with("apiserver is not on this node: there is no /etc/kubernetes/pki/apiserver.crt"),
+        "{missing}"
+    );
 }
 
 #[test]
