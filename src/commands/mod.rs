@@ -6,6 +6,7 @@ pub mod config;
 pub mod generate;
 pub mod inspect;
 pub mod install;
+pub mod renew;
 pub mod rotate_ca;
 pub mod status;
 pub mod version;

@@ -5,6 +5,7 @@ pub mod inspect;
 mod log;
 mod printer;
 mod progress;
+pub mod renewal;
 mod table;
 
 pub use document::{API_VERSION, Format, View};
