@@ -74,14 +74,15 @@ fn callbacks(layout: &Layout) -> Callbacks {
     Callbacks {
         component_gone: Box::new(move |component| {
             let layout = gone.clone();
-            async move {
+            let released = async move {
                 if let Some(node) = node_name(&layout)
                     && let Ok(cluster) = as_administrator(&layout).await
                 {
                     release(cluster, component, node).await;
                 }
-            }
-            .boxed()
+            };
+            // It only makes things faster, and the API server may be down.
+            async move { drop(tokio::time::timeout(ANSWER, released).await) }.boxed()
         }),
         // The CA is the one that the API server knew before.
         admitted: Box::new(|_| async { Ok(()) }.boxed()),

@@ -82,17 +82,11 @@ pub(crate) async fn run(context: &Context, args: &RenewArgs) -> Result<(), Error
     if let Some(folder) = &args.csr_only {
         return job.write_requests(folder);
     }
-    let shown = job.plan()?;
+    // Seen before the files change: it is then known what the processes have loaded.
+    let seen = if job.own { job.look().await } else { None };
+    let shown = job.plan_with(seen.as_ref())?;
     job.refuse(&shown)?;
-    if !shown.items.is_empty() {
-        let names: Vec<&str> = shown.items.iter().map(|item| item.name.name()).collect();
-        let restarts: Vec<&str> = shown.restarts.iter().filter_map(|op| op.restarts()).collect();
-        let restarts = if restarts.is_empty() || !job.own {
-            String::new()
-        } else {
-            format!(", and restart {}", restarts.join(", "))
-        };
-        let question = format!("Renew {}{restarts}? (`--dry-run` shows the plan)", names.join(", "));
+    if let Some(question) = job.question(&shown) {
         context.confirm(&question, args.yes).await?;
     }
     let lock = WriteLock::try_take(job.layout).map_err(failed)?;
@@ -101,7 +95,7 @@ pub(crate) async fn run(context: &Context, args: &RenewArgs) -> Result<(), Error
             .hint("run the same command again when it has finished")
     })?;
     job.put_right()?;
-    job.renew(&shown).await
+    job.renew(&shown, seen.as_ref()).await
 }
 
 struct Job<'a> {
@@ -138,6 +132,30 @@ impl Job<'_> {
                 .hint("give the folder that holds etc/kubernetes; on the node itself that is `--root /`"));
         }
         Plan::new(&inventory, &self.request(), self.context.now).map_err(Error::usage)
+    }
+
+    /// With the restarts that an earlier run did not come to.
+    fn plan_with(&self, seen: Option<&NodeState>) -> Result<Plan, Error> {
+        let mut plan = self.plan()?;
+        if let Some(state) = seen {
+            plan.add_stale(state);
+        }
+        Ok(plan)
+    }
+
+    /// What is asked before anything changes; `None` when nothing does.
+    fn question(&self, plan: &Plan) -> Option<String> {
+        let names: Vec<&str> = plan.items.iter().map(|item| item.name.name()).collect();
+        let restarts: Vec<&str> = plan.restarts.iter().filter_map(|op| op.restarts()).collect();
+        let (names, restarts) = (names.join(", "), restarts.join(", "));
+        match (names.is_empty(), restarts.is_empty() || !self.own) {
+            (true, true) => None,
+            (true, false) => {
+                Some(format!("Restart {restarts}, which works with an older certificate than its file holds?"))
+            }
+            (false, true) => Some(format!("Renew {names}? (`--dry-run` shows the plan)")),
+            (false, false) => Some(format!("Renew {names}, and restart {restarts}? (`--dry-run` shows the plan)")),
+        }
     }
 
     fn show(&self, report: &RenewalReport) -> Result<(), Error> {
@@ -205,21 +223,23 @@ impl Job<'_> {
         Ok(())
     }
 
-    async fn renew(&self, shown: &Plan) -> Result<(), Error> {
-        // Seen before the files change: it is then known what the processes have loaded.
-        let state = if self.own { self.look().await } else { None };
-        let mut plan = self.plan()?;
+    async fn renew(&self, shown: &Plan, seen: Option<&NodeState>) -> Result<(), Error> {
+        let mut plan = self.plan_with(seen)?;
+        self.refuse(&plan)?;
         if plan != *shown {
             return Err(Error::refused("the node's certificates have changed meanwhile; nothing was changed")
                 .hint("run the same command again"));
         }
         let signed = self.sign(&mut plan)?;
-        if let Some(state) = &state {
+        if let Some(state) = seen {
             plan.add_stale(state);
         }
         let mut report = self.report(&plan);
         report.dry_run = false;
-        let run = if signed.is_empty() { "renew-restarts".to_owned() } else { self.write(&signed, &mut report)? };
+        let run = renewal::run_name(self.context.now);
+        if !signed.is_empty() {
+            self.write(&signed, &run, &mut report)?;
+        }
         let outcome = self.follow_up(&plan, &signed, &run, &mut report).await;
         self.show(&report)?;
         self.warn_of_what_stays(&plan);
@@ -251,9 +271,9 @@ impl Job<'_> {
         Ok(signed)
     }
 
-    fn write(&self, signed: &[Signed], report: &mut RenewalReport) -> Result<String, Error> {
-        let run = renewal::write(self.layout, signed, self.context.now).map_err(failed)?;
-        report.backup = Some(self.layout.on_node(&self.layout.backup(&run)));
+    fn write(&self, signed: &[Signed], run: &str, report: &mut RenewalReport) -> Result<(), Error> {
+        renewal::write(self.layout, signed, run, self.context.now).map_err(failed)?;
+        let backup = self.layout.on_node(&self.layout.backup(run));
         for signed in signed {
             if let Some(change) = report.change(signed.name) {
                 change.serial = Some(signed.certificate.serial_hex());
@@ -262,15 +282,12 @@ impl Job<'_> {
                 change.new_key = signed.new_key;
             }
         }
-        self.say(&format!(
-            "{} renewed; what was replaced is in {}",
-            certificates(signed.len()),
-            self.layout.on_node(&self.layout.backup(&run))
-        ));
+        self.say(&format!("{} renewed; what was replaced is in {backup}", certificates(signed.len())));
+        report.backup = Some(backup);
         if signed.iter().any(|signed| signed.name.name() == "admin.conf") {
             self.say("copies of admin.conf elsewhere (~/.kube/config) hold the old certificate: copy it anew");
         }
-        Ok(run)
+        Ok(())
     }
 
     /// Restarts, one after the other with health between, and proof.

@@ -56,11 +56,12 @@ pub struct Signed {
     pub new_key: bool,
 }
 
-/// Why nothing is renewed at this node by itself: a CA rotation decides here which CA signs what. `None` without one.
+/// Why nothing is renewed at this node by itself: a CA rotation decides here which CA signs what. `None` without one. A bundle on a node on
+/// which certctl keeps no CA is the administrator's own.
 #[must_use]
 pub fn rotation_under_way(layout: &Layout) -> Option<String> {
     let trusted = Certificate::each_from_pem(&fs::read(layout.path(CA_CERT)).unwrap_or_default()).len();
-    if trusted > 1 {
+    if trusted > 1 && layout.authorities().exists() {
         return Some(format!("{CA_CERT} holds {trusted} CAs"));
     }
     layout.path(SIGNER).exists().then(|| format!("kube-controller-manager has {SIGNER} as its signing file"))
@@ -121,25 +122,30 @@ pub(super) fn sign_with(
     signed.collect()
 }
 
-/// Puts the certificates in their places, each together with its key; the files that they replace are in the back-ups under the name returned.
+/// The name of a renewal: of its back-ups and in the journal.
+#[must_use]
+pub fn run_name(now: Timestamp) -> String {
+    format!("{RUN}{}", now.strftime("%Y%m%dT%H%M%SZ"))
+}
+
+/// Puts the certificates in their places, each together with its key; the files that they replace go into the back-ups of `run`.
 ///
 /// # Errors
 /// The failing call. Everything is then as it was, except when only tidying up failed, which [`put_right`] makes good.
-pub fn write(layout: &Layout, signed: &[Signed], now: Timestamp) -> Result<String, NodeError> {
-    let run = format!("{RUN}{}", now.strftime("%Y%m%dT%H%M%SZ"));
+pub fn write(layout: &Layout, signed: &[Signed], run: &str, now: Timestamp) -> Result<(), NodeError> {
     let sets = signed.iter().filter_map(|signed| set(layout, signed).transpose()).collect::<Result<Vec<_>, _>>()?;
     enough_space(layout, &sets)?;
     let names: Vec<&str> = signed.iter().map(|signed| signed.name.name()).collect();
     let operation = format!("renew {}", names.join(", "));
-    let note = |event, problem: Option<&str>| journal::note(layout, now, &run, event, &operation, problem);
+    let note = |event, problem: Option<&str>| journal::note(layout, now, run, event, &operation, problem);
     note("begin", None)?;
-    match change(layout, signed, &sets, &run, now) {
+    match change(layout, signed, &sets, run, now) {
         Ok(()) => {
             // The certificates are renewed, whatever becomes of the records.
             if let Err(error) = note("done", None).and_then(|()| forget_old_runs(layout)) {
                 tracing::warn!(%error, "the records of the renewal are not complete");
             }
-            Ok(run)
+            Ok(())
         }
         Err(error) => {
             // The first error is the one to report: on a full disk the journal fails too.

@@ -191,6 +191,7 @@ fn a_rotation_under_way_is_not_disturbed() -> Outcome {
     let other = CertificateAuthority::generate("kubernetes", KeyAlgorithm::EcdsaP256, DAY * 3650, NOW.parse()?)?;
     let bundle = node.ca.certificate().to_pem() + &other.certificate().to_pem();
     node.put("pki/ca.crt", bundle.as_bytes(), 0o644)?;
+    fs::create_dir_all(node.sandbox.path("var/lib/certctl/authorities"))?;
     let run = node.sandbox.run(&["renew", "--root", ".", "--all", "--yes"])?;
     assert_eq!(run.code, Some(5));
     assert!(

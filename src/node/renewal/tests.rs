@@ -23,7 +23,9 @@ fn only(name: CertificateName) -> Request {
 
 fn renew(fixture: &Fixture, request: &Request) -> String {
     let signed = sign(&fixture.layout, &plan(fixture, request).items, fixture.now).unwrap();
-    write(&fixture.layout, &signed, fixture.now).unwrap()
+    let run = run_name(fixture.now);
+    write(&fixture.layout, &signed, &run, fixture.now).unwrap();
+    run
 }
 
 fn leaf_of(fixture: &Fixture, name: CertificateName) -> (Certificate, KeyAlgorithm) {
@@ -108,7 +110,8 @@ fn what_was_replaced_is_kept_privately_and_only_of_the_last_runs() {
     for minutes in 1..=4 {
         let signed =
             sign(&fixture.layout, &plan(&fixture, &only(CertificateName::Apiserver)).items, fixture.now).unwrap();
-        write(&fixture.layout, &signed, fixture.now + SignedDuration::from_mins(minutes)).unwrap();
+        let later = fixture.now + SignedDuration::from_mins(minutes);
+        write(&fixture.layout, &signed, &run_name(later), later).unwrap();
     }
     let mut left: Vec<_> =
         fs::read_dir(fixture.layout.backups()).unwrap().map(|entry| name_of(&entry.unwrap().path())).collect();
@@ -215,9 +218,23 @@ fn of_a_bundle_the_ca_signs_to_which_the_key_belongs() {
     let other = new_authority("kubernetes", fixture.now);
     let bundle = other.certificate().to_pem() + &fixture.ca.certificate().to_pem();
     fixture.write("/etc/kubernetes/pki/ca.crt", &bundle, 0o644);
-    assert!(rotation_under_way(&fixture.layout).is_some());
+    assert_eq!(rotation_under_way(&fixture.layout), None, "a bundle of the administrator's own");
     renew(&fixture, &only(CertificateName::Apiserver));
     assert!(leaf_of(&fixture, CertificateName::Apiserver).0.signed_by(fixture.ca.certificate()));
+}
+
+#[test]
+fn a_rotation_is_seen_by_its_bundle_or_its_signing_file() {
+    let fixture = Fixture::new();
+    super::super::Authorities::open(&fixture.layout).import_stock().unwrap();
+    assert_eq!(rotation_under_way(&fixture.layout), None);
+    fixture.write(SIGNER, "", 0o600);
+    assert!(rotation_under_way(&fixture.layout).unwrap().contains("signing file"));
+    fs::remove_file(fixture.layout.path(SIGNER)).unwrap();
+    let other = new_authority("kubernetes", fixture.now);
+    let bundle = fixture.ca.certificate().to_pem() + &other.certificate().to_pem();
+    fixture.write("/etc/kubernetes/pki/ca.crt", &bundle, 0o644);
+    assert!(rotation_under_way(&fixture.layout).unwrap().contains("holds 2 CAs"));
 }
 
 #[test]
@@ -230,7 +247,7 @@ fn a_failure_leaves_every_file_as_it_was() {
     fs::rename(&conf, conf.with_extension("real")).unwrap();
     std::os::unix::fs::symlink("scheduler.real", &conf).unwrap();
     let before = picture(&fixture);
-    let error = write(&fixture.layout, &signed, fixture.now).unwrap_err();
+    let error = write(&fixture.layout, &signed, "renew-1", fixture.now).unwrap_err();
     assert!(super::super::in_full(&error).ends_with("scheduler.conf: it is not a regular file"), "{error}");
     assert_eq!(picture(&fixture), before);
     assert_eq!(fs::read(&conf).unwrap(), text);
@@ -263,7 +280,7 @@ fn requests_go_out_and_certificates_come_in() {
     fs::write(folder.join("apiserver.crt"), new.to_pem() + &fixture.ca.certificate().to_pem()).unwrap();
     let signed = read_signed(&fixture.layout, &items, &folder, fixture.now).unwrap();
     assert_eq!(signed.len(), 1);
-    write(&fixture.layout, &signed, fixture.now).unwrap();
+    write(&fixture.layout, &signed, "renew-1", fixture.now).unwrap();
     assert_eq!(fixture.certificates("/etc/kubernetes/pki/apiserver.crt"), [new], "the CA itself is not sent");
     assert_eq!(fixture.read("/etc/kubernetes/pki/apiserver.key"), key);
     let after = picture(&fixture);
