@@ -31,6 +31,7 @@ Examples:
   certctl repair                              repair this node, then say what to do on the others
   certctl repair --config certctl.yaml        the same, and repair its `nodes:` through ssh
   certctl repair --ssh                        the same; the other nodes as the API server names them
+  certctl repair --print-join                 without ssh: one command for each node that is silent, to be run there
   certctl repair --undo                       put back the files as they were before
   certctl repair --sign - < request.pem       sign what `certctl repair` on a worker has printed
   certctl repair --import - < answer.pem      on the worker: put in place what was signed")]
@@ -71,6 +72,12 @@ pub struct RepairArgs {
     /// Sign a kubelet's request (PEM) with this node's CA and print what `--import` takes
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["dry_run", "config", "ssh"])]
     sign: Option<PathBuf>,
+    /// On a worker: fetch the kubelet's certificate from the API server, with the bootstrap token on stdin
+    #[arg(long, conflicts_with_all = ["dry_run", "undo", "import", "sign", "config", "ssh"])]
+    join: bool,
+    /// On a control-plane node that is up: make a bootstrap token for each silent node and print the command to be run there
+    #[arg(long, conflicts_with_all = ["dry_run", "undo", "import", "sign", "config", "ssh", "join", "validity", "ca_validity"])]
+    print_join: bool,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -85,7 +92,13 @@ pub(crate) async fn run(context: &Context, args: &RepairArgs) -> Result<(), Erro
     if args.undo {
         return job.undo().await;
     }
-    let brought = args.import.as_deref().map(certificates).transpose()?.unwrap_or_default();
+    if args.print_join {
+        return job.print_join().await;
+    }
+    let mut brought = args.import.as_deref().map(certificates).transpose()?.unwrap_or_default();
+    if args.join {
+        brought = job.fetched().await?;
+    }
     let plan = job.plan(&brought)?;
     if args.dry_run {
         job.show(&job.report(&plan))?;

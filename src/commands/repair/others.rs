@@ -4,14 +4,16 @@
 //! request is signed only for the kubelet of the very node that it was fetched from.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
-use super::{Job, repair};
-use crate::cluster::{Access, Cluster, ClusterError, nodes};
+use super::{Job, failed, input, repair};
+use crate::cluster::{Access, Cluster, ClusterError, bootstrap, csr, nodes};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::pki::{BACKDATE, Certificate};
@@ -25,6 +27,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BEAT: Duration = Duration::from_secs(15);
 /// Longest wait for one answer of the API server.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// Longest wait for kube-controller-manager to sign; it may have to take the lead first.
+const SIGNED: Duration = Duration::from_secs(60);
 
 /// What a repair on another node has printed.
 #[derive(Debug, Deserialize)]
@@ -74,6 +79,49 @@ impl Job<'_> {
         let silent = self.silent(&cluster, up, &round.done).await?;
         self.tell(&silent);
         round.failed.pop().map_or(Ok(()), Err)
+    }
+
+    /// For each silent node, the command that does all on it. The token goes in by stdin and is in no process's arguments.
+    pub(super) async fn print_join(&self) -> Result<(), Error> {
+        let cluster = self.as_administrator().await?;
+        let own = repair::node_name(self.layout).into_iter().collect();
+        let silent = self.silent(&cluster, Instant::now(), &own).await?;
+        if silent.is_empty() {
+            self.say("every node has been heard of");
+        }
+        for (node, address) in silent {
+            let token = bootstrap::token(&cluster, &node, self.context.now).await?;
+            let place = address.map(|address| format!(" ({address})")).unwrap_or_default();
+            let command = "certctl repair --yes --join <<'END'";
+            let text = Zeroizing::new(format!("# on {node}{place}, within one hour\n{command}\n{}\nEND\n", *token));
+            self.context.ui.data(&text)?;
+        }
+        Ok(())
+    }
+
+    /// The kubelet's certificate, asked for with a bootstrap token; the key is made and stays here.
+    pub(super) async fn fetched(&self) -> Result<Vec<Certificate>, Error> {
+        let token = Zeroizing::new(input(Path::new("-"))?);
+        let token = std::str::from_utf8(&token).map(str::trim).unwrap_or_default();
+        if token.is_empty() {
+            return Err(Error::usage("--join wants a bootstrap token on stdin")
+                .hint("`certctl repair --print-join` on a control-plane node prints the whole command"));
+        }
+        let plan = self.plan(&[])?;
+        self.refuse(&plan)?;
+        let lock = self.lock()?;
+        let asked = repair::request(self.layout, &plan).map_err(failed)?;
+        drop(lock);
+        let Some((_, request)) = asked.iter().find(|(name, _)| *name == CertificateName::KubeletClient) else {
+            return Ok(Vec::new());
+        };
+        let cluster = bootstrap::connect(&self.layout.conf(Conf::Kubelet), token, "repair").await?;
+        self.say("asking the API server for the kubelet's certificate");
+        let signed = csr::sign(&cluster, request, csr::KUBELET_CLIENT, false, None, SIGNED).await.map_err(|error| {
+            Error::from(error)
+                .hint("without it: `certctl repair` here, and `certctl repair --sign` on a control-plane node")
+        })?;
+        Certificate::all_from_pem(signed.as_bytes()).map_err(Error::from_display)
     }
 
     fn listed(&self) -> Result<Vec<Host>, Error> {
@@ -222,7 +270,8 @@ impl Job<'_> {
         self.context.ui.warn(&format!("not repaired yet: {}", names.join(", ")));
         self.context.ui.labelled(
             "hint:",
-            "with ssh to them, run `certctl repair --ssh` here; else run `certctl repair` on each: it says what to do",
+            "with ssh to them, run `certctl repair --ssh` here; else `certctl repair --print-join` here prints a command for each, or \
+             run `certctl repair` there: it says what to do",
         );
     }
 }

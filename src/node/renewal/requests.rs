@@ -84,8 +84,8 @@ pub(in crate::node) fn read_signed_by(
             Some(key) => (key, true),
             None => (key_of(layout, &Item { new_key: None, ..item.clone() })?, false),
         };
-        let problem =
-            mismatch(&item.old, &certificate, &key).or_else(|| refused(layout, item, (&certificate, &all), successors, now));
+        let problem = mismatch(&item.old, &certificate, &key)
+            .or_else(|| refused(layout, item, (&certificate, &all), successors, now));
         if let Some(problem) = problem {
             return Err(unusable(&named, problem));
         }
