@@ -3,6 +3,7 @@
 //! **Guarantees.** Nothing secret is in an argument, and no private key travels at all: this program goes to the other node, makes its keys
 //! there, and what comes back are certificate requests.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use thiserror::Error;
@@ -68,6 +69,7 @@ pub struct Output {
 #[derive(Debug)]
 pub struct Remote {
     host: Host,
+    ssh: PathBuf,
 }
 
 impl Remote {
@@ -76,8 +78,12 @@ impl Remote {
     /// # Errors
     /// ssh or the node refuses.
     pub async fn open(host: Host) -> Result<Self, RemoteError> {
+        Self::open_with(host, "ssh".into()).await
+    }
+
+    async fn open_with(host: Host, ssh: PathBuf) -> Result<Self, RemoteError> {
         let program = tokio::fs::read("/proc/self/exe").await.map_err(RemoteError::Program)?;
-        let remote = Self { host };
+        let remote = Self { host, ssh };
         // Under a name of its own first: a program that runs cannot be written to.
         let script = format!(
             "umask 077 && mkdir -p {FOLDER} && cat > {FOLDER}/certctl.new && chmod 700 {FOLDER}/certctl.new && mv -f {FOLDER}/certctl.new {FOLDER}/certctl"
@@ -104,7 +110,7 @@ impl Remote {
     }
 
     async fn shell(&self, script: &str, input: &[u8]) -> Result<Output, RemoteError> {
-        let mut command = Command::new("ssh");
+        let mut command = Command::new(&self.ssh);
         command.args(arguments(&self.host, script));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(RemoteError::NoSsh)?;
@@ -168,6 +174,44 @@ mod tests {
         assert_eq!(all[place - 2..place], ["-l", "ops"]);
         assert_eq!(arguments(&host(None), "true").last().unwrap(), "sh -c 'true'");
         assert_eq!(arguments(&host(Some("root")), "true").last().unwrap(), "sh -c 'true'");
+    }
+
+    /// A script in the place of ssh that runs what it is told on this machine, with the folder below `place`.
+    fn played_ssh(place: &std::path::Path, exit: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (path, remote) = (place.join("ssh"), place.join("remote"));
+        let script = format!(
+            "#!/bin/sh\nfor last; do :; done\n{exit}\neval \"$(printf %s \"$last\" | sed 's#{FOLDER}#{}#g')\"\n",
+            remote.display()
+        );
+        crate::node::files::replace(&path, script.as_bytes(), 0o700).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        path
+    }
+
+    #[tokio::test]
+    async fn the_program_goes_there_whole_runs_with_its_input_and_is_gone_afterwards() {
+        let place = tempfile::tempdir().unwrap();
+        let remote = Remote::open_with(host(None), played_ssh(place.path(), "")).await.unwrap();
+        let there = place.path().join("remote/certctl");
+        let size = |path: &std::path::Path| std::fs::metadata(path).unwrap().len();
+        assert_eq!(size(&there), size(std::path::Path::new("/proc/self/exe")));
+        // The tests' own program, which can at least list its tests.
+        let output = remote.certctl(&["--list", "remote::tests::the_last_line"], b"").await.unwrap();
+        assert_eq!(output.code, 0);
+        assert!(output.stdout.contains("remote::tests::the_last_line_is_what_ssh_says_at_the_end: test"), "{output:?}");
+        let echoed = remote.shell("cat; echo bad >&2; exit 3", b"on stdin").await.unwrap();
+        assert_eq!(echoed, Output { code: 3, stdout: "on stdin".into(), stderr: "bad\n".into() });
+        remote.close().await.unwrap();
+        assert!(!there.exists());
+    }
+
+    #[tokio::test]
+    async fn a_node_that_cannot_be_reached_is_named_with_what_ssh_says() {
+        let place = tempfile::tempdir().unwrap();
+        let ssh = played_ssh(place.path(), "echo 'Permission denied (publickey).' >&2; exit 255");
+        let error = Remote::open_with(host(None), ssh).await.unwrap_err();
+        assert_eq!(error.to_string(), "w-1: no connection to 10.0.0.9: Permission denied (publickey).");
     }
 
     #[test]
