@@ -178,14 +178,16 @@ mod tests {
 
     /// A script in the place of ssh that runs what it is told on this machine, with the folder below `place`.
     fn played_ssh(place: &std::path::Path, exit: &str) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt as _;
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
         let (path, remote) = (place.join("ssh"), place.join("remote"));
         let script = format!(
             "#!/bin/sh\nfor last; do :; done\n{exit}\neval \"$(printf %s \"$last\" | sed 's#{FOLDER}#{}#g')\"\n",
             remote.display()
         );
-        crate::node::files::replace(&path, script.as_bytes(), 0o700).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o700).open(&path).unwrap();
+        file.write_all(script.as_bytes()).unwrap();
         path
     }
 
