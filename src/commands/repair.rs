@@ -161,6 +161,11 @@ impl Job<'_> {
         if plan.changes_nothing() {
             return Ok(());
         }
+        if let Some(why) = renewal::rotation_under_way(self.layout) {
+            let after =
+                "certificates are made with the CA of ca.key; see `certctl status` when the control plane is back";
+            self.context.ui.warn(&format!("a CA rotation is under way ({why}): {after}"));
+        }
         let report = self.report(plan);
         self.say(report.text(false).trim_end());
         let count = plan.steps.len() + plan.authorities.len() + plan.trust.len();

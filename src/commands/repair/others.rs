@@ -25,6 +25,8 @@ use crate::remote::{Host, Output, Remote};
 const PAUSE: Duration = Duration::from_secs(1);
 /// A kubelet that lives has said so by then (`nodeLeaseDurationSeconds` / 4, and some).
 const BEAT: Duration = Duration::from_secs(15);
+/// Longest wait for the API server's first answer to the administrator.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest wait for one answer of the API server.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -160,23 +162,31 @@ impl Job<'_> {
     async fn repair_one(&self, host: Host, begun: Instant) -> Result<(), Error> {
         let node = host.node.clone();
         let remote = Remote::open(host).await.map_err(refused)?;
+        let outcome = self.repair_on(&node, &remote, begun).await;
+        if let Err(error) = remote.close().await {
+            tracing::warn!(%error, "this program stays on the node");
+        }
+        outcome
+    }
+
+    async fn repair_on(&self, node: &str, remote: &Remote, begun: Instant) -> Result<(), Error> {
         let validity = self.args.validity.map(|validity| format!("{}s", validity.as_secs()));
         let mut arguments = vec!["repair", "--yes", "--no-wait", "-o", "json", "--import", "-"];
         if let Some(validity) = &validity {
             arguments.extend(["--validity", validity]);
         }
+        if self.args.clock_is_right {
+            arguments.push("--clock-is-right");
+        }
         let authorities: String = repair::authorities(self.layout).iter().map(Certificate::to_pem).collect();
         let mut output = remote.certctl(&arguments, authorities.as_bytes()).await.map_err(refused)?;
-        let answer = self.understood(&node, &output, begun)?;
+        let answer = self.understood(node, &output, begun)?;
         let kubelet = answer.requests.iter().find(|asked| asked.name == CertificateName::KubeletClient);
         if let Some(asked) = kubelet {
-            let signed = self.signed_for(&node, asked.request.as_bytes())?;
+            let signed = self.signed_for(node, asked.request.as_bytes())?;
             output = remote.certctl(&arguments, signed.as_bytes()).await.map_err(refused)?;
         }
-        if let Err(error) = remote.close().await {
-            tracing::warn!(%error, "this program stays on the node");
-        }
-        if output.code == 0 { Ok(()) } else { Err(said(&node, &output)) }
+        if output.code == 0 { Ok(()) } else { Err(said(node, &output)) }
     }
 
     /// What it has printed; a node with another time is not worked on.
@@ -251,7 +261,16 @@ impl Job<'_> {
         done: &BTreeSet<String>,
     ) -> Result<Vec<(String, Option<String>)>, Error> {
         loop {
-            let (all, alive) = (nodes::list(cluster).await?, self.alive(cluster).await?);
+            let (all, alive) = match tokio::try_join!(nodes::list(cluster), self.alive(cluster)) {
+                Ok(seen) => seen,
+                // The endpoint of the kubeconfig may be a balancer that has not noticed this API server yet.
+                Err(error) if up.elapsed() < PATIENCE => {
+                    tracing::debug!(%error, "the nodes");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let other = all.iter().filter_map(|node| Some((node.metadata.name.clone()?, nodes::internal_ip(node))));
             let silent: Vec<_> = other.filter(|(name, _)| !alive.contains(name) && !done.contains(name)).collect();
             if silent.is_empty() || up.elapsed() > BEAT {
