@@ -164,3 +164,81 @@ async fn lets_in(layout: &Layout, address: &str) -> bool {
 fn read(path: &Path) -> Option<zeroize::Zeroizing<Vec<u8>>> {
     std::fs::read(path).ok().map(zeroize::Zeroizing::new)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A port on which nobody listens.
+    async fn nobody() -> u16 {
+        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+    }
+
+    /// etcd's health in clear text: 200 for the member alone, `whole` for the whole cluster.
+    async fn etcd(whole: &'static str) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = vec![0; 1024];
+                let read = stream.read(&mut request).await.unwrap();
+                let alone = String::from_utf8_lossy(&request[..read]).contains("serializable=true");
+                let status = if alone { "200 OK" } else { whole };
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        port
+    }
+
+    /// A node whose API server nobody has started; with etcd's health at this port, if it has an etcd.
+    async fn node(metrics: Option<u16>) -> (tempfile::TempDir, Layout) {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let manifest = |component: Component, flag: String| {
+            let path = layout.manifest(component);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let name = component.name();
+            let pod =
+                format!("kind: Pod\nmetadata: {{}}\nspec:\n  containers:\n  - command:\n    - {name}\n    - {flag}\n");
+            std::fs::write(path, pod).unwrap();
+        };
+        manifest(Component::KubeApiserver, format!("--secure-port={}", nobody().await));
+        if let Some(port) = metrics {
+            manifest(Component::Etcd, format!("--listen-metrics-urls=http://127.0.0.1:{port}"));
+        }
+        (root, layout)
+    }
+
+    #[tokio::test]
+    async fn an_etcd_without_its_majority_is_told_from_one_that_is_down_and_one_that_is_well() {
+        let (lonely, well, down) = (etcd("503 Service Unavailable").await, etcd("200 OK").await, nobody().await);
+        for (metrics, wanted) in [
+            (Some(lonely), Life::NoQuorum),
+            (Some(well), Life::NoApiserver),
+            (Some(down), Life::NoEtcd),
+            (None, Life::NoApiserver),
+        ] {
+            let (_root, layout) = node(metrics).await;
+            assert_eq!(life(&layout).await, wanted, "{metrics:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_a_repair_has_replaced_makes_a_process_outdated() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        std::fs::create_dir_all(root.path().join("etc/kubernetes")).unwrap();
+        std::fs::write(root.path().join("etc/kubernetes/scheduler.conf"), "").unwrap();
+        let files = ["/etc/kubernetes/scheduler.conf"];
+        assert_eq!(newest(&layout, &[], &files), None);
+        assert_eq!(newest(&layout, &["/etc/kubernetes/admin.conf".into()], &files), None);
+        let written = files_changed(&layout.path(files[0]));
+        assert!(written.is_some());
+        assert_eq!(newest(&layout, &[files[0].into()], &files), written);
+    }
+}
