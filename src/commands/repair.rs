@@ -86,6 +86,11 @@ pub struct RepairArgs {
 pub(crate) async fn run(context: &Context, args: &RepairArgs) -> Result<(), Error> {
     let node = Node::open(&args.root);
     let job = Job { context, args, node: &node, layout: node.layout(), own: alone::is_own_root(&args.root) };
+    // To anybody else every key looks lost, and the plan would say so.
+    if job.own && !nix::unistd::geteuid().is_root() {
+        return Err(Error::failed("only root can read the keys of this node")
+            .hint(format!("run `sudo {}`", context.invocation)));
+    }
     if let Some(file) = &args.sign {
         return job.sign(file);
     }
