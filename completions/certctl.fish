@@ -44,6 +44,8 @@ complete -c certctl -n "__fish_certctl_needs_command" -s v -l verbose -d 'Log mo
 complete -c certctl -n "__fish_certctl_needs_command" -s h -l help -d 'Print help'
 complete -c certctl -n "__fish_certctl_needs_command" -s V -l version -d 'Print version'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "inspect" -d 'Show certificates: of a node\'s files, of kubeconfigs and PEM files, of the whole cluster'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "renew" -d 'Renew certificates of a node, on the node'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "repair" -d 'Bring back a cluster whose certificates have expired, on a node of it'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "rotate-ca" -d 'Replace the certificate authorities of a running cluster'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "status" -d 'Show where a CA rotation stands'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "install" -d 'Install certctl\'s objects and its agent in the cluster'
@@ -73,6 +75,68 @@ json\t'One JSON object a line, on stdout'
 none\t'Nothing'"
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l root -d 'The node\'s files below this folder (`/` on the node itself; elsewhere only files are written)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l within -d 'Only what ends within this time' -r
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l key-algorithm -d 'Kind of the new keys, as kubeadm calls it; without it as the keys replaced' -r
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l validity -d 'Lifetime of the new certificates; without it as long as that of the ones replaced' -r
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l csr-only -d 'Write keys and certificate requests into this folder, to be signed elsewhere' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l import -d 'Put the certificates NAME.crt of this folder, signed elsewhere, into their places' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l all -d 'Every certificate but those that the kubelet renews by itself'
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l only-due -d 'Only what is at 80 % of its life, or has expired'
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l reuse-key -d 'Keep the keys'
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l dry-run -d 'Show the plan and change nothing'
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -s y -l yes -d 'Do not ask'
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l root -d 'The node\'s files below this folder (`/` on the node itself; elsewhere only files are written)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l validity -d 'Lifetime of the new certificates; without it as long as that of the ones replaced' -r
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l ca-validity -d 'From now to the new end of a CA that has expired; without it as long as it was made for, ten years at most' -r
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l timeout -d 'How long to wait for the control plane and the nodes; `0`: for ever' -r
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l config -d 'Configuration whose `nodes:` are repaired through ssh' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l ssh -d 'Repair the other nodes through ssh, at the addresses that the API server knows' -r
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l import -d 'Certificates (PEM) of another node: signed requests, and CAs with a new end' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l sign -d 'Sign a kubelet\'s request (PEM) with this node\'s CA and print what `--import` takes' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l dry-run -d 'Show what is wrong and what would be done, and change nothing'
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l undo -d 'Put back the files as they were before the last repair'
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l clock-is-right -d 'The time that this node shows is right, whatever its files suggest'
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l no-wait -d 'Do not wait for the control plane'
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l join -d 'On a worker: fetch the kubelet\'s certificate from the API server, with the bootstrap token on stdin'
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -l print-join -d 'On a control-plane node that is up: make a bootstrap token for each silent node and print the command to be run there'
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -s y -l yes -d 'Do not ask'
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -s h -l help -d 'Print help'
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l config -d 'Configuration file' -r -F
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l waive -d 'Leave this node out, by name: node/NAME (repeatable)' -r
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l timeout -d 'Give up when nothing has moved for this long; 0 waits for ever' -r

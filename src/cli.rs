@@ -6,7 +6,9 @@ use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
-use crate::commands::{agent_cmd, completion, config, generate, inspect, install, rotate_ca, status, version};
+use crate::commands::{
+    agent_cmd, completion, config, generate, inspect, install, renew, repair, rotate_ca, status, version,
+};
 use crate::context::{Context, GlobalArgs, Signal, called_as_plugin};
 use crate::error::Error;
 
@@ -27,6 +29,10 @@ pub struct Cli {
 pub enum Command {
     /// Show certificates: of a node's files, of kubeconfigs and PEM files, of the whole cluster
     Inspect(inspect::InspectArgs),
+    /// Renew certificates of a node, on the node
+    Renew(renew::RenewArgs),
+    /// Bring back a cluster whose certificates have expired, on a node of it
+    Repair(repair::RepairArgs),
     /// Replace the certificate authorities of a running cluster
     RotateCa(rotate_ca::RotateCaArgs),
     /// Show where a CA rotation stands
@@ -104,6 +110,8 @@ pub fn no_core_dumps() -> nix::Result<()> {
 async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
     match command {
         Command::Inspect(args) => inspect::run(context, &args).await,
+        Command::Renew(args) => renew::run(context, &args).await,
+        Command::Repair(args) => repair::run(context, &args).await,
         Command::RotateCa(args) => rotate_ca::run(context, &args).await,
         Command::Status(args) => status::run(context, &args).await,
         Command::Install(args) => install::install(context, &args).await,

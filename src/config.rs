@@ -89,6 +89,22 @@ pub struct Config {
     /// The agent's image for `certctl install`; default: this version's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// Nodes that `certctl repair` reaches through ssh.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeAddress>,
+}
+
+/// A node, and how ssh gets there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeAddress {
+    /// The Node's name.
+    pub name: String,
+    /// Host name or address, or a `Host` of ssh's configuration.
+    pub address: String,
+    /// The user to log in as, with `sudo` unless it is root; default: ssh's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 fn cluster_only() -> Vec<Authority> {
@@ -114,6 +130,7 @@ impl Default for Config {
             pause_before: None,
             waive: Vec::new(),
             image: None,
+            nodes: Vec::new(),
         }
     }
 }
@@ -178,7 +195,8 @@ mod tests {
     fn every_field_is_read() {
         let config = parse(concat!(
             "cluster: prod\nauthorities: [cluster]\nkeyAlgorithm: ECDSA-P256\ncaValidity: 10y\nleafValidity: 90d\n",
-            "timeout: 90s\nmaxUnavailable: 10%\npauseBefore: CPUntrusted\nwaive: [node/w-1]\nimage: certctl:1\n"
+            "timeout: 90s\nmaxUnavailable: 10%\npauseBefore: CPUntrusted\nwaive: [node/w-1]\nimage: certctl:1\n",
+            "nodes: [{name: w-1, address: 10.0.0.9}, {name: w-2, address: w2.example, user: ops}]\n"
         ))
         .unwrap();
         assert_eq!(config.cluster.as_deref(), Some("prod"));
@@ -188,6 +206,9 @@ mod tests {
         assert_eq!(config.timeout.get(), SignedDuration::from_secs(90));
         assert_eq!(config.max_unavailable.of(35), 4);
         assert_eq!(config.waive.iter().map(Waiver::node).collect::<Vec<_>>(), ["w-1"]);
+        let nodes: Vec<_> =
+            config.nodes.iter().map(|node| (&*node.name, &*node.address, node.user.as_deref())).collect();
+        assert_eq!(nodes, [("w-1", "10.0.0.9", None), ("w-2", "w2.example", Some("ops"))]);
         let again = Config::parse("x", &serde_saphyr::to_string(&config).unwrap());
         assert_eq!(again.map_err(|e| e.to_string()), Ok(config));
     }

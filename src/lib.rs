@@ -5,7 +5,7 @@
 //! ```text
 //! entry     main → cli → commands        agent          parse, load, decide, apply, render
 //! shell     engine                       ui             plan meets adapters │ the only printer
-//! adapters  node      cluster     probe                 files │ Kubernetes API │ TLS; strangers to each other
+//! adapters  node      cluster     probe     remote      files │ Kubernetes API │ TLS │ ssh; strangers to each other
 //! objects   api       config                            Kubernetes objects │ certctl.yaml
 //! domain    rotation → plan → pki                       pure: no IO, no clock, no terminal
 //! ```
@@ -25,5 +25,6 @@ pub mod node;
 pub mod pki;
 pub mod plan;
 pub mod probe;
+pub mod remote;
 pub mod rotation;
 pub mod ui;

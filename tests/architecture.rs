@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Each top-level module and what it may import. `ENTRY` modules wire everything together.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("pki", &[]),
     ("plan", &["pki"]),
     ("rotation", &["pki", "plan"]),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("node", &["pki", "plan", "rotation"]),
     ("cluster", &["pki", "plan", "rotation", "api"]),
     ("probe", &["pki", "plan", "rotation"]),
+    ("remote", &[]),
     ("ui", &["pki", "plan", "rotation"]),
     ("engine", &["pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "error"]),
     ("agent", &["pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "engine", "error"]),
@@ -24,8 +25,8 @@ const LAYERS: [(&str, &[&str]); 15] = [
     (
         "commands",
         &[
-            "pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "engine", "agent", "ui", "error",
-            "context",
+            "pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "remote", "engine", "agent", "ui",
+            "error", "context",
         ],
     ),
     ("cli", &["commands", "context", "error", "ui", "config"]),

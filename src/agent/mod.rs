@@ -4,15 +4,19 @@
 //! is reported was observed after the last operation. **No polling**: it wakes on a change of its object, of a watched folder, or while
 //! an endpoint does not yet answer as the files say it will.
 //!
+//! [`alone`] does the same work once, for a command on the node.
+//!
 //! It runs in two places: in the DaemonSet's pod, and as a unit of the host where no pod can start ([`Until::Settled`]).
 #![expect(clippy::disallowed_methods, reason = "the agent reads the clock and its own files")]
 
+pub mod alone;
 mod changes;
 mod host;
 mod operations;
 mod pace;
 mod probing;
 mod requests;
+pub mod revive;
 mod session;
 mod snapshot;
 mod unit;
@@ -22,7 +26,7 @@ use std::path::PathBuf;
 
 use crate::cluster::Cluster;
 use crate::error::Error;
-use crate::node::{AgentLock, Layout, Node};
+use crate::node::{AgentLock, Layout, Node, WriteLock};
 
 use host::Host;
 pub use session::Session;
@@ -57,7 +61,7 @@ pub async fn run(options: &AgentOptions) -> Result<(), Error> {
         return unit::run(node, &options.node).await;
     }
     let _lock = sole(node.layout()).await?;
-    recover(&node)?;
+    recover(&node).await?;
     let cluster = Cluster::in_cluster("agent").map_err(Error::from_display)?;
     let host = Host::settle_in(&node, &options.node).await;
     Session::open(node, cluster, &options.node, host)?.run(Until::Ended).await
@@ -74,7 +78,15 @@ async fn sole(layout: &Layout) -> Result<AgentLock, Error> {
     waiting.await.map_err(Error::from_display)?.map_err(Error::from_display)
 }
 
-fn recover(node: &Node) -> Result<(), Error> {
+/// The right to write, as soon as no command on the node has it.
+async fn writing(layout: &Layout) -> Result<WriteLock, Error> {
+    let layout = layout.clone();
+    let waiting = tokio::task::spawn_blocking(move || WriteLock::wait(&layout));
+    waiting.await.map_err(Error::from_display)?.map_err(Error::from_display)
+}
+
+async fn recover(node: &Node) -> Result<(), Error> {
+    let _writing = writing(node.layout()).await?;
     for component in node.recover().map_err(Error::from_display)? {
         tracing::warn!(component = component.name(), "its manifest was parked by an agent that was cut off: put back");
     }

@@ -41,7 +41,7 @@ pub(super) fn callbacks(asker: Asker, authorities: &Authorities, lifetime: Optio
 }
 
 /// Lets a follower lead at once. It only makes things faster: a Lease that cannot be released runs out by itself.
-async fn release(cluster: Cluster, component: Component, node: String) {
+pub(super) async fn release(cluster: Cluster, component: Component, node: String) {
     if let Err(error) = release_leader(&cluster, component.name(), &node).await {
         tracing::warn!(component = component.name(), %error, "its leader lease runs out by itself");
     }
@@ -67,12 +67,12 @@ pub(super) async fn as_kubelet(layout: &Layout) -> Result<Cluster, ClusterError>
 }
 
 /// Asked with the kubelet's own certificate, which may read the pods of its node.
-async fn mirror(layout: Layout, component: Component, node: String) -> Mirror {
+pub(super) async fn mirror(layout: Layout, component: Component, node: String) -> Mirror {
     let kubelet = as_kubelet(&layout).await?;
     Ok(kubelet.mirrored(component.name(), &node).await?)
 }
 
-async fn ready(layout: Layout, component: Component) -> Result<(), BoxError> {
+pub(super) async fn ready(layout: Layout, component: Component) -> Result<(), BoxError> {
     let addresses = Addresses::read(&layout);
     let (address, path) = match component {
         Component::KubeControllerManager => (addresses.controller_manager, "/healthz"),

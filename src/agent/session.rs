@@ -238,6 +238,7 @@ impl Session {
                 status.doing = Some(ops.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
                 self.report(status).await;
             }
+            let _writing = super::writing(self.node.layout()).await.map_err(|error| error.sentence())?;
             self.written_past |= ops.iter().any(|op| matches!(op, Op::ReissueKubeletClient(_)));
             self.prober.forget_answers();
             if at_once {

@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(super) async fn run(node: Node, name: &str) -> Result<(), Error> {
     let layout = node.layout().clone();
     let Some(_lock) = AgentLock::try_take(&layout).map_err(Error::from_display)? else { return Ok(()) };
-    recover(&node)?;
+    recover(&node).await?;
     let conf = layout.conf(Conf::Kubelet);
     let cluster =
         Cluster::with_token(&conf, &layout.agent_token(), "agent, on the host").await.map_err(Error::from_display)?;

@@ -75,12 +75,12 @@ impl Cluster {
 
 const HASH: &str = "kubernetes.io/config.hash";
 
-fn read(kubelet_conf: &Path) -> Result<Kubeconfig, ClusterError> {
+pub(super) fn read(kubelet_conf: &Path) -> Result<Kubeconfig, ClusterError> {
     Kubeconfig::read_from(kubelet_conf)
         .map_err(|error| ClusterError::content(kubelet_conf.display().to_string(), error))
 }
 
-async fn connect(kubeconfig: Kubeconfig, from: &Path, verb: &'static str) -> Result<Cluster, ClusterError> {
+pub(super) async fn connect(kubeconfig: Kubeconfig, from: &Path, verb: &'static str) -> Result<Cluster, ClusterError> {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| ClusterError::content(from.display().to_string(), error))?;

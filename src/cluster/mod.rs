@@ -1,6 +1,7 @@
 //! ADAPTER: the Kubernetes API. Errors of the client become ours here and nowhere else.
 #![expect(clippy::disallowed_methods, reason = "the one module that talks to the API server")]
 
+pub mod bootstrap;
 mod client;
 mod containers;
 pub mod csr;

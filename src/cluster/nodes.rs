@@ -1,8 +1,33 @@
 //! Node objects: readiness and addresses; and the old containers on them.
 
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
+use kube::api::Api;
 
+use super::client::Cluster;
 pub use super::containers::OldContainer;
+use super::error::ClusterError;
+use super::pages::pages;
+
+/// Every Node.
+///
+/// # Errors
+/// The call failed.
+pub async fn list(cluster: &Cluster) -> Result<Vec<Node>, ClusterError> {
+    pages(&Api::<Node>::all(cluster.client.clone()), "nodes", |node| vec![node]).await
+}
+
+/// When each kubelet last said that it lives (`kube-node-lease`, every ten seconds), by the Node's name. A Node's conditions say so only
+/// after a minute.
+///
+/// # Errors
+/// The call failed.
+pub async fn heartbeats(cluster: &Cluster) -> Result<Vec<(String, Timestamp)>, ClusterError> {
+    let api: Api<Lease> = Api::namespaced(cluster.client.clone(), "kube-node-lease");
+    let beat = |lease: Lease| Some((lease.metadata.name?, lease.spec?.renew_time?.0));
+    pages(&api, "the leases of nodes", |lease| beat(lease).into_iter().collect()).await
+}
 
 /// The Ready condition.
 #[must_use]

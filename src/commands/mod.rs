@@ -6,6 +6,8 @@ pub mod config;
 pub mod generate;
 pub mod inspect;
 pub mod install;
+pub mod renew;
+pub mod repair;
 pub mod rotate_ca;
 pub mod status;
 pub mod version;

@@ -45,6 +45,8 @@ pub struct EtcdAddresses {
     pub client: String,
     /// For health checks, without TLS.
     pub metrics: String,
+    /// For the other members.
+    pub peer: String,
 }
 
 impl EtcdAddresses {
@@ -59,7 +61,11 @@ impl EtcdAddresses {
             let authority = all.iter().find(here).or(all.first()).and_then(Uri::authority);
             authority.map_or_else(|| address(None, port), ToString::to_string)
         };
-        Self { client: place("--listen-client-urls", 2379), metrics: place("--listen-metrics-urls", 2381) }
+        Self {
+            client: place("--listen-client-urls", 2379),
+            metrics: place("--listen-metrics-urls", 2381),
+            peer: place("--listen-peer-urls", 2380),
+        }
     }
 }
 
@@ -198,16 +204,17 @@ mod tests {
     fn etcd_is_asked_on_the_loopback_interface_that_it_listens_on() {
         let fixture = Fixture::new();
         let of = |fixture: &Fixture| {
-            let EtcdAddresses { client, metrics } = EtcdAddresses::read(&fixture.layout);
-            [client, metrics]
+            let EtcdAddresses { client, metrics, peer } = EtcdAddresses::read(&fixture.layout);
+            [client, metrics, peer]
         };
-        assert_eq!(of(&fixture), ["127.0.0.1:2379", "127.0.0.1:2381"]);
+        assert_eq!(of(&fixture), ["127.0.0.1:2379", "127.0.0.1:2381", "127.0.0.1:2380"]);
         let urls = [
             "--listen-client-urls=https://[fd00::7]:2379,https://[::1]:2379",
             "--listen-metrics-urls=http://[::1]:2381",
+            "--listen-peer-urls=https://[fd00::7]:2380",
         ];
         with_flags(&fixture, "etcd", &urls);
-        assert_eq!(of(&fixture), ["[::1]:2379", "[::1]:2381"]);
+        assert_eq!(of(&fixture), ["[::1]:2379", "[::1]:2381", "[fd00::7]:2380"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::authorities::{Authorities, read_key};
 use super::error::{BoxError, NodeError};
-use super::layout::{CA_CERT, CA_KEY, SIGNER};
+use super::layout::{CA_CERT, CA_KEY, Layout, SIGNER};
 use super::loaded::{History, digest};
 use super::observe::Node;
 use super::systemd::KUBELET;
@@ -18,7 +18,7 @@ use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, Kubeconf
 use crate::plan::row::issuer_of;
 use crate::plan::{Component, Conf, Leaf, Op};
 
-mod kubelet;
+pub(super) mod kubelet;
 
 /// kubeadm's lifetime of leaves (`constants.CertificateValidityPeriod`), and the longest that certctl gives by itself.
 pub const ONE_YEAR: SignedDuration = SignedDuration::from_hours(8760);
@@ -111,7 +111,7 @@ async fn restart(
     let edit = |yaml: &str| own_signer.map_or_else(|| Ok(yaml.to_owned()), |own| manifest::with_kcm_signer(yaml, own));
     let place = context.node.layout().manifest(component);
     if place.exists() {
-        back_up(&place, context)?;
+        back_up(&place, context.node.layout(), context.rotation)?;
     }
     // Two restarts within one second must differ too: the pod's UID is a hash of the content.
     let stamp = context.now.to_string();
@@ -231,14 +231,13 @@ fn write_conf(conf: Conf, issuer: Option<&CaId>, trust: &[CaId], context: &Apply
     }
     let yaml = kubeconfig.to_yaml().map_err(broken())?;
     if conf == Conf::Kubelet && *yaml != *text {
-        remember(digest(yaml.as_bytes()), context)?;
+        remember(digest(yaml.as_bytes()), layout)?;
     }
     replace(&named, yaml.as_bytes(), atomic::SECRET, context)
 }
 
 /// Notes a file of the kubelet as written by certctl, before it is: only then is a file that is not noted the kubelet's own.
-fn remember(digest: String, context: &ApplyContext<'_>) -> Result<(), NodeError> {
-    let layout = context.node.layout();
+pub(super) fn remember(digest: String, layout: &Layout) -> Result<(), NodeError> {
     let mut history = History::open(layout)?;
     history.writes(digest);
     history.save(layout)
@@ -285,7 +284,7 @@ fn replace(named: &str, content: &[u8], mode: u32, context: &ApplyContext<'_>) -
     let path = context.node.layout().path(named);
     match fs::read(&path).map(zeroize::Zeroizing::new) {
         Ok(old) if old.as_slice() == content => return Ok(()),
-        Ok(_) => back_up(&path, context)?,
+        Ok(_) => back_up(&path, context.node.layout(), context.rotation)?,
         Err(_) => {
             if let Some(folder) = path.parent() {
                 atomic::private_folder(folder)?;
@@ -295,11 +294,10 @@ fn replace(named: &str, content: &[u8], mode: u32, context: &ApplyContext<'_>) -
     atomic::replace(&path, content, mode)
 }
 
-/// Copies the first version of a file to `backup/ROTATION/PATH`, private whatever its mode was: keys are among them.
-fn back_up(path: &Path, context: &ApplyContext<'_>) -> Result<(), NodeError> {
-    let layout = context.node.layout();
+/// Copies the first version of a file to `backup/NAME/PATH`, private whatever its mode was: keys are among them.
+pub(super) fn back_up(path: &Path, layout: &Layout, name: &str) -> Result<(), NodeError> {
     let on_node = layout.on_node(path);
-    let copy: PathBuf = layout.backup(context.rotation).join(on_node.trim_start_matches('/'));
+    let copy: PathBuf = layout.backup(name).join(on_node.trim_start_matches('/'));
     if copy.exists() {
         return Ok(());
     }

@@ -38,6 +38,18 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), NodeError> 
     sync_folder(path)
 }
 
+/// Writes a file that does not exist yet: private from the first instant, with the owner of `like` where that exists, and on disk. Its name
+/// counts only once its folder is synced too.
+///
+/// # Errors
+/// The failing system call with the path.
+pub(super) fn create(path: &Path, content: &[u8], mode: u32, like: &Path) -> Result<(), NodeError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(SECRET).custom_flags(NOFOLLOW);
+    let written = options.open(path).and_then(|mut file| fill(&mut file, content, mode, like));
+    written.map_err(NodeError::io("write", path))
+}
+
 /// A file that is written piece by piece, for what does not fit into memory: private from the first instant, in the place of the old
 /// file only when it is finished, and gone when it is dropped before.
 #[derive(Debug)]
@@ -218,8 +230,15 @@ fn finish(file: &File, mode: u32, path: &Path) -> io::Result<()> {
 }
 
 fn sync_folder(path: &Path) -> Result<(), NodeError> {
-    let Some(folder) = path.parent() else { return Ok(()) };
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(NodeError::io("sync the folder", folder))
+    path.parent().map_or(Ok(()), sync)
+}
+
+/// Puts the names in a folder on the disk.
+///
+/// # Errors
+/// The failing system call with the path.
+pub(super) fn sync(folder: &Path) -> Result<(), NodeError> {
+    File::open(folder).and_then(|opened| opened.sync_all()).map_err(NodeError::io("sync the folder", folder))
 }
 
 #[cfg(test)]

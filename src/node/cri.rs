@@ -21,6 +21,9 @@ const CONTAINER: &str = "io.kubernetes.container.name";
 /// Longest answer to wait for.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// Seconds that a container has to end by itself; less than [`ANSWER`].
+const GRACE: i64 = 8;
+
 /// One container of a control-plane component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerState {
@@ -95,6 +98,19 @@ impl Cri {
         // A static pod's UID is a hash without dashes; a pod of the same prefix made by anybody else has a UUID.
         let pods = pods.filter(|pod| pod.name.starts_with(&name) && !pod.uid.contains('-'));
         Ok(pods.map(|pod| pod.uid).collect())
+    }
+
+    /// Stops a container; one that has ended or is gone is fine. The kubelet starts another one in the same pod, and needs no API server for
+    /// it; what is mounted as a single file is then looked up anew.
+    ///
+    /// # Errors
+    /// The runtime does not answer.
+    pub async fn stop(&self, id: &str) -> Result<(), NodeError> {
+        let request = api::StopContainerRequest { container_id: id.to_owned(), timeout: GRACE };
+        match self.client.clone().stop_container(request).await {
+            Err(status) if status.code() != tonic::Code::NotFound => Err(self.failed(&status)),
+            _ => Ok(()),
+        }
     }
 
     async fn list(&self, label_selector: HashMap<String, String>) -> Result<Vec<api::Container>, NodeError> {

@@ -179,6 +179,12 @@ impl Layout {
         self.path(STATE).join("agent.lock")
     }
 
+    /// Held by whoever changes the node's files, for as long as that takes.
+    #[must_use]
+    pub fn write_lock(&self) -> PathBuf {
+        self.path(STATE).join("write.lock")
+    }
+
     /// The host's copy of the agent's service-account token (0600 in a folder of 0700).
     #[must_use]
     pub fn agent_token(&self) -> PathBuf {

@@ -161,7 +161,8 @@ impl History {
 
 /// When a file got its present content, as late as it can have been: the later of mtime and ctime (a rename sets ctime, and
 /// keeps an mtime that may be older than the rename). `None`: no such file.
-pub(crate) fn changed(path: &Path) -> Option<Timestamp> {
+#[must_use]
+pub fn changed(path: &Path) -> Option<Timestamp> {
     latest(&fs::metadata(path).ok()?)
 }
 

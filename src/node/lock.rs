@@ -1,7 +1,8 @@
-//! One agent at a time: the pod's and the host's work on the same files.
+//! One agent at a time, and one writer at a time: the pod's and the host's agent and a command on the node work on the same files.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 use super::atomic;
 use super::error::NodeError;
@@ -19,12 +20,7 @@ impl AgentLock {
     /// # Errors
     /// The lock file cannot be opened or locked.
     pub fn try_take(layout: &Layout) -> Result<Option<Self>, NodeError> {
-        let file = open(layout)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => Err(NodeError::io("lock", &layout.agent_lock())(source)),
-        }
+        Ok(try_lock(layout, &layout.agent_lock())?.map(|file| Self { _file: file }))
     }
 
     /// Takes the lock as soon as no other agent has it. It blocks the thread.
@@ -32,19 +28,56 @@ impl AgentLock {
     /// # Errors
     /// The lock file cannot be opened or locked.
     pub fn wait(layout: &Layout) -> Result<Self, NodeError> {
-        let file = open(layout)?;
-        file.lock().map_err(NodeError::io("lock", &layout.agent_lock()))?;
-        Ok(Self { _file: file })
+        lock(layout, &layout.agent_lock()).map(|file| Self { _file: file })
     }
 }
 
-fn open(layout: &Layout) -> Result<File, NodeError> {
+/// The right to write this node's files, for as long as one change takes. The agent has the other lock for its whole life, and a command on
+/// the node must be able to work beside it: while the API server is down, the agent can do nothing.
+#[derive(Debug)]
+pub struct WriteLock {
+    _file: File,
+}
+
+impl WriteLock {
+    /// Takes the lock, or says at once that another process is writing (`None`).
+    ///
+    /// # Errors
+    /// The lock file cannot be opened or locked.
+    pub fn try_take(layout: &Layout) -> Result<Option<Self>, NodeError> {
+        Ok(try_lock(layout, &layout.write_lock())?.map(|file| Self { _file: file }))
+    }
+
+    /// Takes the lock as soon as no other process writes. It blocks the thread.
+    ///
+    /// # Errors
+    /// The lock file cannot be opened or locked.
+    pub fn wait(layout: &Layout) -> Result<Self, NodeError> {
+        lock(layout, &layout.write_lock()).map(|file| Self { _file: file })
+    }
+}
+
+fn try_lock(layout: &Layout, path: &Path) -> Result<Option<File>, NodeError> {
+    let file = open(layout, path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(NodeError::io("lock", path)(source)),
+    }
+}
+
+fn lock(layout: &Layout, path: &Path) -> Result<File, NodeError> {
+    let file = open(layout, path)?;
+    file.lock().map_err(NodeError::io("lock", path))?;
+    Ok(file)
+}
+
+fn open(layout: &Layout, path: &Path) -> Result<File, NodeError> {
     atomic::private_folder(&layout.path(STATE))?;
-    let path = layout.agent_lock();
     let mut options = OpenOptions::new();
     // Never renamed over and never removed: a lock holds a file, not a name.
     options.write(true).create(true).truncate(false).mode(atomic::SECRET);
-    options.open(&path).map_err(NodeError::io("open", &path))
+    options.open(path).map_err(NodeError::io("open", path))
 }
 
 #[cfg(test)]
@@ -52,6 +85,17 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    #[test]
+    fn a_writer_is_in_nobodys_way_but_another_writers() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let _agent = AgentLock::try_take(&layout).unwrap().unwrap();
+        let writer = WriteLock::try_take(&layout).unwrap().unwrap();
+        assert!(WriteLock::try_take(&layout).unwrap().is_none());
+        drop(writer);
+        WriteLock::wait(&layout).unwrap();
+    }
 
     #[test]
     fn the_second_agent_is_told_and_the_one_that_waits_comes_next() {

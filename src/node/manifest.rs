@@ -32,6 +32,12 @@ impl CommandLine {
     }
 }
 
+/// The image of the first container.
+#[must_use]
+pub fn image(yaml: &str) -> Option<String> {
+    parse(yaml).ok()?.pointer("/spec/containers/0/image")?.as_str().map(str::to_owned)
+}
+
 /// True when kube-controller-manager is pointed at its own signing file.
 ///
 /// # Errors

@@ -18,7 +18,10 @@ mod lock;
 pub mod manifest;
 mod observe;
 mod pki_dir;
+pub mod renewal;
+pub mod repair;
 mod static_pods;
+mod switch;
 mod systemd;
 mod unit;
 
@@ -30,11 +33,12 @@ pub use cri::{ContainerState, Cri};
 pub use error::{BoxError, NodeError, in_full};
 pub use etcd::{Etcd, EtcdSnapshot};
 pub use layout::Layout;
-pub use loaded::History;
-pub use lock::AgentLock;
+pub use loaded::{History, changed as files_changed};
+pub use lock::{AgentLock, WriteLock};
 pub use observe::{Node, Observation};
 pub use pki_dir::{DiskReading, read_disk};
 pub use static_pods::StaticPods;
+pub use switch::Recovered;
 pub use systemd::{Systemd, UnitState};
 pub use unit::{Program, install_unit, keep_token, remove_unit};
 

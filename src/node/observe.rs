@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use super::atomic;
 use super::cri::Cri;
 use super::error::NodeError;
-use super::key_files;
-use super::layout::{CA_CERT, KUBELET_CLIENT, KUBELET_SERVER, Layout, PARKED, PROGRAM, SNAPSHOTS, STATE, UNITS};
+use super::layout::{CA_CERT, KUBELET_CLIENT, KUBELET_SERVER, Layout, PROGRAM, SNAPSHOTS, UNITS};
 use super::loaded::{Client, History, Inputs, Instance, Served, changed};
 use super::manifest;
 use super::pki_dir::{DiskReading, read_disk};
+use super::renewal::put_right;
 use super::static_pods::StaticPods;
 use super::systemd::{KUBELET, Systemd};
 use crate::pki::Certificate;
@@ -74,28 +74,19 @@ impl Node {
     /// # Errors
     /// A file cannot be moved or removed.
     pub fn recover(&self) -> Result<Vec<Component>, NodeError> {
+        for recovered in put_right(&self.layout)? {
+            tracing::warn!(path = %recovered.path.display(), renewed = recovered.renewed, "a renewal was cut off: put right");
+        }
         let folders = [
-            "/etc/kubernetes",
-            "/etc/kubernetes/pki",
             "/etc/kubernetes/pki/certctl",
-            "/etc/kubernetes/manifests",
-            "/var/lib/kubelet/pki",
             "/var/lib/certctl/authorities",
             "/var/lib/certctl/agent",
             SNAPSHOTS,
             PROGRAM,
-            STATE,
-            PARKED,
             UNITS,
         ];
         for folder in folders {
             atomic::remove_leftovers(&self.layout.path(folder))?;
-        }
-        // The back-ups have the folders of whatever was backed up.
-        for path in key_files::files_below(&self.layout.backups())? {
-            if atomic::is_leftover(&path) {
-                atomic::remove(&path)?;
-            }
         }
         StaticPods::recover(&self.layout)
     }

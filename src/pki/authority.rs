@@ -111,6 +111,25 @@ impl CertificateAuthority {
         Self::new(certificate, key)
     }
 
+    /// This CA with a new end: same key, subject, extensions and notBefore, signed by itself. Whatever it has signed goes on verifying against
+    /// it, and its SPKI, which joins are pinned to, stays. notBefore stays because a CA that is valid from now on would be refused by clocks
+    /// that are behind.
+    ///
+    /// # Errors
+    /// [`PkiError::NoValidity`] when the CA is not valid yet at `now`.
+    pub fn prolonged(&self, validity: SignedDuration, now: Timestamp) -> Result<Self, PkiError> {
+        let old = &self.certificate;
+        let span = Span { not_before: old.not_before(), not_after: Span::starting(now, validity).not_after };
+        if now < span.not_before {
+            let (not_before, not_after) = (span.not_before, span.not_after);
+            return Err(PkiError::NoValidity { subject: old.subject(), not_before, not_after });
+        }
+        let extensions = old.extensions().to_vec();
+        let (issuer, subject, public_spki) = (old.subject_der(), old.subject_der(), old.spki_der());
+        let certificate = ToBeSigned { issuer, subject, public_spki, span, extensions }.sign(&self.key)?;
+        Self::new(certificate, self.key.clone())
+    }
+
     /// `other` as this CA vouches for it: other's subject, key and extensions, signed here. Behind a leaf of `other` it lets
     /// verifiers that trust only this CA accept the leaf. Valid while both are.
     ///
@@ -178,15 +197,26 @@ impl CertificateAuthority {
         validity: SignedDuration,
         now: Timestamp,
     ) -> Result<Certificate, PkiError> {
+        let usages = extension::extended_key_usage(extension::SERVER_AUTH)?;
+        let extensions = named_extensions(names, usages, public_spki)?;
         let subject = names::distinguished_name(common_name, &[])?;
-        let mut extensions = vec![
-            extension::key_usage_leaf(is_rsa(public_spki))?,
-            extension::extended_key_usage(extension::SERVER_AUTH)?,
-            extension::basic_constraints_leaf()?,
-        ];
-        if !names.dns.is_empty() || !names.ips.is_empty() {
-            extensions.push(extension::subject_alt_name(&names.dns, &names.ips)?);
-        }
+        self.sign(&subject, public_spki, Span::starting(now, validity), extensions, now)
+    }
+
+    /// A certificate of an etcd member as kubeadm makes them: for a server that is a client too (`cmd/kubeadm/app/phases/certs/certlist.go`).
+    ///
+    /// # Errors
+    /// As [`Self::issue_server`].
+    pub fn issue_peer(
+        &self,
+        common_name: &str,
+        names: &ServerNames,
+        public_spki: &[u8],
+        validity: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Certificate, PkiError> {
+        let extensions = named_extensions(names, extension::server_and_client()?, public_spki)?;
+        let subject = names::distinguished_name(common_name, &[])?;
         self.sign(&subject, public_spki, Span::starting(now, validity), extensions, now)
     }
 
@@ -206,6 +236,15 @@ impl CertificateAuthority {
         }
         ToBeSigned { issuer: self.certificate.subject_der(), subject, public_spki, span, extensions }.sign(&self.key)
     }
+}
+
+fn named_extensions(names: &ServerNames, usages: Extension, public_spki: &[u8]) -> Result<Vec<Extension>, PkiError> {
+    let usage = extension::key_usage_leaf(is_rsa(public_spki))?;
+    let mut extensions = vec![usage, usages, extension::basic_constraints_leaf()?];
+    if !names.dns.is_empty() || !names.ips.is_empty() {
+        extensions.push(extension::subject_alt_name(&names.dns, &names.ips)?);
+    }
+    Ok(extensions)
 }
 
 /// What a CA in the place of `old` carries: its own extensions, and kubeadm's where it lacks one.

@@ -14,8 +14,8 @@ use x509_cert::time::{Time, Validity};
 
 use super::{Certificate, PkiError, PrivateKey};
 
-/// How far notBefore lies before now, for clocks that are behind; kubeadm does the same.
-const BACKDATE: SignedDuration = SignedDuration::from_mins(5);
+/// How far notBefore of what is issued lies before now, for clocks that are behind (`CertificateBackdate` in kubeadm's `constants.go`).
+pub const BACKDATE: SignedDuration = SignedDuration::from_mins(5);
 
 /// A span of validity, both ends included (RFC 5280 section 4.1.2.5), whole seconds.
 #[derive(Clone, Copy, Debug)]

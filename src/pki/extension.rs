@@ -72,6 +72,11 @@ pub(super) fn extended_key_usage(purpose: ObjectIdentifier) -> Result<Extension,
     make(false, &ExtendedKeyUsage(vec![purpose]))
 }
 
+/// Both usages of TLS, in kubeadm's order.
+pub(super) fn server_and_client() -> Result<Extension, PkiError> {
+    make(false, &ExtendedKeyUsage(vec![SERVER_AUTH, CLIENT_AUTH]))
+}
+
 /// DNS names and addresses.
 pub(super) fn subject_alt_name(dns: &[String], ips: &[IpAddr]) -> Result<Extension, PkiError> {
     let mut names = Vec::with_capacity(dns.len() + ips.len());

@@ -25,6 +25,7 @@ pub use ca_id::CaId;
 pub use certificate::Certificate;
 pub use chain::{ChainError, Usage, verify};
 pub use csr::{CertificateRequest, PlainRequest, certificate_request, signing_request_like};
+pub use der::BACKDATE;
 pub use error::PkiError;
 pub use key_algorithm::KeyAlgorithm;
 pub use kubeconfig::{Choice, Kubeconfig};

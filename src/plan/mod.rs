@@ -4,6 +4,8 @@ mod cluster_op;
 mod event;
 mod op;
 mod ops;
+pub mod renewal;
+pub mod repair;
 pub(crate) mod row;
 pub mod simulate;
 mod state;

@@ -5,6 +5,8 @@ pub mod inspect;
 mod log;
 mod printer;
 mod progress;
+pub mod renewal;
+pub mod repair;
 mod table;
 
 pub use document::{API_VERSION, Format, View};

@@ -2,7 +2,10 @@
 #![expect(clippy::disallowed_methods, reason = "it writes files for the binary to read")]
 
 mod config;
+mod faults;
 mod frame;
 mod harness;
 mod inspect;
+mod renew;
+mod repair;
 mod signals;

@@ -3,10 +3,12 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::{ApplyContext, back_up, chain, first_certificate, issued_by, reissue, remember};
 use crate::node::atomic;
 use crate::node::error::NodeError;
-use crate::node::layout::{KUBELET_CLIENT, KUBELET_SERVER};
+use crate::node::layout::{KUBELET_CLIENT, KUBELET_SERVER, Layout};
 use crate::pki::{CaId, Certificate, KeyAlgorithm, PrivateKey, certificate_request, signing_request_like};
 
 /// `kubelet-client-current.pem` from `issuer`; nothing is done when it is from there already.
@@ -106,13 +108,25 @@ fn switch(
     context: &ApplyContext<'_>,
 ) -> Result<(), NodeError> {
     let layout = context.node.layout();
+    back_up(&layout.resolve(&layout.path(link)), layout, context.rotation)?;
+    move_on(link, new, chain, key, layout, context.now)
+}
+
+/// Writes the pair, of which `chain` is the certificate with what follows it, and moves the symlink on.
+pub(crate) fn move_on(
+    link: &str,
+    new: &Certificate,
+    chain: &str,
+    key: &PrivateKey,
+    layout: &Layout,
+    now: Timestamp,
+) -> Result<(), NodeError> {
     let path = layout.path(link);
     let mut pair = zeroize::Zeroizing::new(chain.to_owned());
     pair.push_str(&key.to_pem());
-    let time = context.now.strftime("%Y-%m-%d-%H-%M-%S");
+    let time = now.strftime("%Y-%m-%d-%H-%M-%S");
     let on_node = format!("{}-{time}.pem", link.trim_end_matches("-current.pem"));
-    back_up(&layout.resolve(&path), context)?;
-    remember(new.fingerprint(), context)?;
+    remember(new.fingerprint(), layout)?;
     atomic::replace(&layout.path(&on_node), pair.as_bytes(), atomic::SECRET)?;
     atomic::replace_symlink(&path, Path::new(&on_node))
 }

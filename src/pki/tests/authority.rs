@@ -198,3 +198,20 @@ fn a_ca_of_an_unusual_key_needs_a_named_algorithm() {
     assert!(error.to_string().starts_with("unsupported key RSA-2304; use one of RSA-2048"), "{error}");
     assert!(CertificateAuthority::generate_like(&old, Some(KeyAlgorithm::EcdsaP256), DECADE, now()).is_ok());
 }
+
+#[test]
+fn a_ca_with_a_new_end_is_the_same_ca_to_everybody() {
+    for algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::Rsa2048] {
+        let old = kubernetes_ca(algorithm);
+        let later = now() + DECADE + YEAR;
+        let new = old.prolonged(DECADE, later).unwrap();
+        let (before, after) = (old.certificate(), new.certificate());
+        assert!(!before.is_valid_at(later) && after.is_valid_at(later) && after.is_self_signed());
+        assert_eq!((before.ca_id(), before.subject_key_id()), (after.ca_id(), after.subject_key_id()));
+        assert_eq!((before.not_before(), after.not_after()), (after.not_before(), later + DECADE));
+        assert_ne!(before.serial_hex(), after.serial_hex());
+        let leaf = old.issue_client("a", &[], p256().spki_der(), YEAR, now()).unwrap();
+        assert!(leaf.signed_by(after));
+        assert!(matches!(old.prolonged(YEAR, now() - YEAR), Err(PkiError::NoValidity { .. })));
+    }
+}
