@@ -68,12 +68,50 @@ pub(crate) fn note(
     operation: &str,
     problem: Option<&str>,
 ) -> Result<(), NodeError> {
+    append(layout, &Line { at, rotation, event, operation, problem })
+}
+
+/// A certificate that was signed with the CA's key by hand: the API server's audit log does not know of it.
+#[derive(Debug, Serialize)]
+pub struct Issued<'a> {
+    /// `true` for a member of `system:masters`.
+    #[serde(rename = "breakGlass")]
+    pub break_glass: bool,
+    /// Subject as Go prints it.
+    pub subject: &'a str,
+    /// Lower-case hex.
+    pub serial: &'a str,
+    /// SHA-256 of the DER, lower-case hex.
+    pub fingerprint: &'a str,
+    /// End of its validity.
+    #[serde(rename = "notAfter")]
+    pub not_after: Timestamp,
+    /// Who asked for it: user, host and process.
+    pub by: &'a str,
+}
+
+/// Appends a line about a certificate, without a rotation: [`attempt`] passes it over.
+///
+/// # Errors
+/// The journal cannot be written.
+pub fn note_issued(layout: &Layout, at: Timestamp, issued: &Issued<'_>) -> Result<(), NodeError> {
+    #[derive(Serialize)]
+    struct Audit<'a> {
+        at: Timestamp,
+        event: &'a str,
+        #[serde(flatten)]
+        issued: &'a Issued<'a>,
+    }
+    append(layout, &Audit { at, event: "issued", issued })
+}
+
+fn append(layout: &Layout, line: &impl Serialize) -> Result<(), NodeError> {
     let path = layout.journal();
     atomic::private_folder(&layout.path(STATE))?;
     if fs::metadata(&path).is_ok_and(|data| data.len() > LIMIT) {
         atomic::rename(&path, &path.with_extension("1"))?;
     }
-    let line = serde_json::to_string(&Line { at, rotation, event, operation, problem })
+    let line = serde_json::to_string(line)
         .map_err(|error| NodeError::Record { path: layout.on_node(&path), problem: error.to_string() })?;
     let write = || {
         let mut file = OpenOptions::new().append(true).create(true).mode(atomic::SECRET).open(&path)?;

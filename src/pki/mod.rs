@@ -27,7 +27,10 @@ pub use chain::{ChainError, Usage, verify};
 pub use csr::{CertificateRequest, PlainRequest, certificate_request, signing_request_like};
 pub use error::PkiError;
 pub use key_algorithm::KeyAlgorithm;
-pub use kubeconfig::{Choice, Kubeconfig};
+pub use kubeconfig::{
+    Choice, Conflict, EXEC_API_VERSION, Kubeconfig, Login, LoginNames, Merge, MergedFile, cluster_body,
+    credential_name, merge,
+};
 pub use private_key::PrivateKey;
 pub use seal::{Sealed, SealingKey, SealingPublicKey};
 pub use specimen::Material;
