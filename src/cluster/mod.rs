@@ -6,6 +6,7 @@ mod containers;
 pub mod csr;
 mod edit;
 mod error;
+pub mod exec;
 mod install;
 pub mod kubeadm;
 mod kubelet;
@@ -16,6 +17,7 @@ mod pages;
 mod pki_objects;
 #[cfg(test)]
 pub(crate) mod played;
+mod published;
 pub mod trust;
 mod wire;
 
@@ -24,3 +26,4 @@ pub use error::ClusterError;
 pub use install::{InstallOptions, manifests};
 pub use lease::{DriverLease, Holder, leader_node, release_leader};
 pub use live::Live;
+pub use published::Published;
