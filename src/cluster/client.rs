@@ -128,6 +128,13 @@ impl Cluster {
         Self { client, access: Access::default(), server: "a played API server".into() }
     }
 
+    /// The same connection, as if it had been found by this kubeconfig.
+    #[cfg(test)]
+    pub(crate) fn with_kubeconfig(self, path: &std::path::Path) -> Self {
+        let access = Access { kubeconfig: Some(path.to_path_buf()), ..self.access };
+        Self { access, ..self }
+    }
+
     async fn config(access: &Access) -> Result<Config, ClusterError> {
         let options = KubeConfigOptions {
             context: access.context.clone(),

@@ -17,7 +17,7 @@ use crate::engine::credentials::{
 };
 use crate::error::Error;
 use crate::node::{KubeconfigFiles, in_full};
-use crate::pki::{Conflict, Login, LoginNames, credential_name};
+use crate::pki::{Conflict, Login, LoginNames, PLUGIN, credential_name};
 use crate::ui::Format;
 
 /// Lifetime of a credential unless the command says otherwise.
@@ -164,6 +164,12 @@ impl GetCredentialsArgs {
                 .hint("on a control-plane node, `--root / --break-glass` signs with the CA's key")
                 .hint(again));
         }
+        if self.exec {
+            return Err(Error::refused(format!(
+                "an --exec entry renews itself through the CSR API, which signs for no member of {MASTERS}"
+            ))
+            .hint("leave --exec out; the credential ends by itself"));
+        }
         context.ui.warn(&format!(
             "`{}` will be in {MASTERS}: until it ends in {:#}, nothing takes this credential back but a CA rotation \
              (`certctl rotate-ca`); the node's journal records it",
@@ -274,5 +280,5 @@ fn program() -> Result<String, Error> {
 
 fn arguments(name: &str, lifetime: SignedDuration) -> Vec<String> {
     let lifetime = format!("{lifetime:#}").replace(' ', "");
-    ["credential-plugin", "--credential", name, "--lifetime", &lifetime].map(str::to_owned).to_vec()
+    [PLUGIN, "--credential", name, "--lifetime", &lifetime].map(str::to_owned).to_vec()
 }

@@ -53,3 +53,6 @@ pub struct Issued {
 fn new_key() -> Result<PrivateKey, Error> {
     PrivateKey::generate(KeyAlgorithm::EcdsaP256).map_err(Error::from_display)
 }
+
+#[cfg(test)]
+mod tests;

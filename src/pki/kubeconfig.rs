@@ -6,7 +6,7 @@ mod merge;
 
 use std::fmt;
 
-pub use login::{EXEC_API_VERSION, Login, LoginNames, cluster_body, credential_name};
+pub use login::{EXEC_API_VERSION, Login, LoginNames, PLUGIN, cluster_body, credential_name};
 pub use merge::{Conflict, Merge, MergedFile, merge};
 
 use base64::Engine as _;
@@ -221,6 +221,12 @@ impl Kubeconfig {
         let data = self.user()["client-key-data"].as_str()?;
         let pem = Zeroizing::new(STANDARD.decode(data.trim()).ok()?);
         PrivateKey::from_pem(&pem).ok()
+    }
+
+    /// True when the credential is one that certctl's own plugin gives ([`Login::with_exec`]): a certificate too, but in a file elsewhere.
+    #[must_use]
+    pub fn has_certctl_plugin(&self) -> bool {
+        self.user()["exec"]["args"][0] == PLUGIN
     }
 
     /// Puts a client certificate and its key into the user's entry, in place of what was there or was referred to.

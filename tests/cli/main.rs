@@ -3,6 +3,7 @@
 
 mod config;
 mod frame;
+mod get_credentials;
 mod harness;
 mod inspect;
 mod signals;

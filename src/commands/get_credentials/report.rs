@@ -122,6 +122,12 @@ fn warnings(outcome: &Outcome<'_>, now: Timestamp) -> Vec<String> {
             subject.lifetime
         ));
     }
+    if subject.lifetime + ROUNDED < lasts {
+        warnings.push(format!(
+            "it is valid for {lasts:#}, longer than {:#}: the CSR API signs for no less",
+            subject.lifetime
+        ));
+    }
     if (certificate.common_name(), certificate.organizations()) != (Some(subject.user.as_str()), &subject.groups[..]) {
         warnings.push(format!("the signer has changed the names: they are `{}`", certificate.subject()));
     }
@@ -191,6 +197,7 @@ mod tests {
         let ours = Place { cas: vec![world.ca.certificate().clone()], ..Place::default() };
         assert_eq!(world.warned("jane", DAY, &ours), "");
         assert!(world.warned("jane", DAY / 2, &ours).starts_with("it is valid for 12h only, not for 24h: "));
+        assert!(world.warned("jane", DAY * 2, &ours).starts_with("it is valid for 48h, longer than 24h: "));
         assert!(world.warned("june", DAY, &ours).contains("CN=june,O=dev"));
         let others = Place { cas: vec![World::new().ca.certificate().clone()], ..Place::default() };
         assert!(world.warned("jane", DAY, &others).contains("none of the CAs"));

@@ -63,6 +63,10 @@ impl CallerFiles {
     /// Why the credential could not be renewed, if so.
     pub(super) fn blocker(&self, record: &Record) -> Option<Blocker> {
         let blocked = |problem: String, remedy: String| Some(Blocker { object: self.object(), problem, remedy });
+        if self.kubeconfig.has_certctl_plugin() {
+            let problem = "it is of `certctl get-credentials --exec`: its certificate is of the old CA, and is not renewed in time";
+            return blocked(problem.to_owned(), OTHER_ADMIN.into());
+        }
         let certificate = match self.state(record).and_then(|held| Ok(held.and(self.certificate()?))) {
             Ok(certificate) => certificate?,
             Err(problem) => return blocked(problem, OTHER_ADMIN.into()),

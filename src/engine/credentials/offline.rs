@@ -81,10 +81,19 @@ impl Offline {
             serial: &certificate.serial_hex(),
             fingerprint: &certificate.fingerprint(),
             not_after: certificate.not_after(),
-            by: &holder().name,
+            by: &by(),
         };
         note_issued(&self.layout, now, &line).map_err(|error| Error::failed(in_full(&error)))?;
         Ok(Issued { certificate, key })
+    }
+}
+
+/// Who runs this, and who became that user to do it.
+fn by() -> String {
+    let name = holder().name;
+    match std::env::var("SUDO_USER") {
+        Ok(user) if !user.is_empty() => format!("{name} (sudo by {user})"),
+        _ => name,
     }
 }
 

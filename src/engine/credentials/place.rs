@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::cluster::{Cluster, ClusterError, Published};
-use crate::engine::{Record, caller};
+use crate::engine::Record;
+use crate::engine::caller::{self, HeldCluster};
 use crate::error::Error;
 use crate::pki::{CaId, Certificate, cluster_body};
 
@@ -30,6 +31,15 @@ pub struct Place {
 /// The caller's kubeconfig cannot be read, or nothing says where the API server is, or by what CA it is verified.
 pub async fn place(cluster: &Cluster, server: Option<&str>) -> Result<Place, Error> {
     let held = caller::held_cluster(cluster).map_err(Error::failed)?;
+    place_beside(cluster, held, server).await
+}
+
+/// As [`place`], for a caller whose kubeconfig has this entry.
+pub(super) async fn place_beside(
+    cluster: &Cluster,
+    held: Option<HeldCluster>,
+    server: Option<&str>,
+) -> Result<Place, Error> {
     let mut warnings = Vec::new();
     let mut published = published(cluster, &mut warnings).await?;
     let record = record(cluster).await?;

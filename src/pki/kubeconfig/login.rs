@@ -11,6 +11,9 @@ use super::{Certificate, PkiError, PrivateKey, Sorted, names, wipe, written};
 /// Version of the exec credential plugin's protocol (`k8s.io/client-go/pkg/apis/clientauthentication/v1`).
 pub const EXEC_API_VERSION: &str = "client.authentication.k8s.io/v1";
 
+/// The command of certctl that is an exec credential plugin.
+pub const PLUGIN: &str = "credential-plugin";
+
 /// The names of its three entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginNames {

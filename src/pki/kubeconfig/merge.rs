@@ -68,8 +68,11 @@ pub fn merge(
                 if login.says(kind, &body, &held[kind]) {
                     continue;
                 }
-                let fields = differing(&body, &held[kind]);
-                conflicts.push(Conflict { file: place.file, kind, name: name.to_owned(), fields });
+                // Where nothing was said, nothing is lost.
+                if !differing(&Value::Null, &held[kind]).is_empty() {
+                    let fields = differing(&body, &held[kind]);
+                    conflicts.push(Conflict { file: place.file, kind, name: name.to_owned(), fields });
+                }
                 edits.push((place.file, list, Some(place.index), overwritten(held, kind, &body)));
             }
         }
@@ -77,14 +80,18 @@ pub fn merge(
     let current = roots.iter().find_map(|root| text(root, "current-context"));
     let context = &login.names().context;
     let becomes_current = current.is_none() || (make_current && current.as_ref() != Some(context));
+    let mut order = Vec::new();
     for (file, list, index, entry) in edits {
         files[file].put(&list, index, entry).map_err(|error| (file, error))?;
+        order.push(file);
     }
     if becomes_current {
         files[default].set_current(context).map_err(|error| (default, error))?;
+        order.push(default);
     }
-    let changed = files.into_iter().enumerate().filter(|(_, file)| file.changed);
-    let files = changed.map(|(file, edited)| edited.finish(file)).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    order.retain(|file| seen.insert(*file));
+    let files = order.into_iter().map(|file| files[file].finished(file)).collect();
     Ok(Merge { conflicts, files, becomes_current })
 }
 
@@ -108,14 +115,18 @@ fn overwritten(held: &Value, kind: &str, body: &Value) -> Value {
 struct Edited {
     text: Zeroizing<String>,
     root: Value,
-    changed: bool,
+    /// It said nothing: the whole of it is written anew.
+    anew: bool,
+    /// There is something in it that could get lost.
+    has_text: bool,
     reformatted: bool,
 }
 
 impl Edited {
     fn read(text: &str) -> Result<Self, PkiError> {
         let root = parse(text)?;
-        Ok(Self { text: Zeroizing::new(text.to_owned()), root, changed: false, reformatted: false })
+        let (anew, has_text) = (root.is_null(), !text.trim().is_empty());
+        Ok(Self { text: Zeroizing::new(text.to_owned()), root, anew, has_text, reformatted: false })
     }
 
     fn put(&mut self, list: &str, index: Option<usize>, entry: Value) -> Result<(), PkiError> {
@@ -146,7 +157,6 @@ impl Edited {
 
     /// A file that is not there yet, or is empty, gets its head.
     fn begin(&mut self) {
-        self.changed = true;
         if self.root.is_null() {
             self.root = json!({ "apiVersion": "v1", "kind": "Config" });
         }
@@ -154,16 +164,8 @@ impl Edited {
 
     /// The edited text where it says what it must, else the whole file anew.
     fn take(&mut self, edited: Option<Zeroizing<String>>) -> Result<(), PkiError> {
-        let begun = !self.text.trim().is_empty();
-        let right = edited.filter(|text| {
-            begun
-                && parse(text).is_ok_and(|mut root| {
-                    let same = root == self.root;
-                    wipe(&mut root);
-                    same
-                })
-        });
-        self.reformatted |= begun && right.is_none();
+        let right = edited.filter(|text| !self.anew && self.is_said_by(text));
+        self.reformatted |= right.is_none() && self.has_text;
         self.text = match right {
             Some(text) => text,
             None => written(&Sorted(&self.root))?,
@@ -171,7 +173,15 @@ impl Edited {
         Ok(())
     }
 
-    fn finish(mut self, file: usize) -> MergedFile {
+    fn is_said_by(&self, text: &str) -> bool {
+        parse(text).is_ok_and(|mut root| {
+            let same = root == self.root;
+            wipe(&mut root);
+            same
+        })
+    }
+
+    fn finished(&mut self, file: usize) -> MergedFile {
         MergedFile { file, text: std::mem::take(&mut self.text), reformatted: self.reformatted }
     }
 }
