@@ -113,6 +113,7 @@ pub(crate) async fn run(context: &Context, args: &GetCredentialsArgs) -> Result<
         login: &login,
         written: &written,
         exec: args.exec,
+        file: args.file.as_deref(),
     };
     tell(context, &outcome)
 }

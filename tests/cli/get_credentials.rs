@@ -88,7 +88,7 @@ fn another_entry_of_the_name_is_refused_in_a_script_and_overwritten_when_told_so
     let after = read(&sandbox, "config")?;
     assert!(after.starts_with("# mine\nclusters: \n- cluster:") && !after.contains("secret"), "{after}");
     assert!(after.contains("current-context: other\n"), "{after}");
-    assert!(done.stderr.contains("use it with `kubectl --context jane@prod`"), "{}", done.stderr);
+    assert!(done.stderr.contains("use it with `kubectl --kubeconfig config --context jane@prod`"), "{}", done.stderr);
     Ok(())
 }
 

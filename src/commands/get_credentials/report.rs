@@ -1,5 +1,7 @@
 //! What was handed out, in words and as a document.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -21,6 +23,8 @@ pub(super) struct Outcome<'a> {
     pub(super) written: &'a Written,
     /// Certificate and key are in the cache folder, not in the kubeconfig.
     pub(super) exec: bool,
+    /// The file of `-f`, which kubectl does not look into by itself.
+    pub(super) file: Option<&'a Path>,
 }
 
 /// The document. It holds no key.
@@ -91,6 +95,11 @@ impl Outcome<'_> {
         }
     }
 
+    /// What names the file to kubectl.
+    fn flag(&self) -> String {
+        self.file.map(|file| format!(" --kubeconfig {}", file.display())).unwrap_or_default()
+    }
+
     fn sentences(&self) -> Vec<String> {
         let certificate = &self.issued.certificate;
         let by = self.issuer().map_or_else(String::new, |ca| format!(", of CA {}", ca.ca_id().short()));
@@ -103,8 +112,11 @@ impl Outcome<'_> {
         if !files.is_empty() {
             lines.push(format!("context `{context}` is in {}", files.join(" and ")));
             lines.push(match self.written.becomes_current {
-                true => "it is the current one".to_owned(),
-                false => format!("use it with `kubectl --context {context}`"),
+                true => match self.flag() {
+                    flag if flag.is_empty() => "it is the current one".to_owned(),
+                    flag => format!("it is the current one: use it with `kubectl{flag}`"),
+                },
+                false => format!("use it with `kubectl{} --context {context}`", self.flag()),
             });
         }
         lines
@@ -186,7 +198,8 @@ mod tests {
                 self.ca.issue_client(user, &self.subject.groups, key.spki_der(), lasts, self.now).unwrap();
             let (issued, written) = (Issued { certificate, key }, Written::default());
             let Self { subject, login, .. } = self;
-            let outcome = Outcome { subject, place, issued: &issued, login, written: &written, exec: false };
+            let outcome =
+                Outcome { subject, place, issued: &issued, login, written: &written, exec: false, file: None };
             warnings(&outcome, self.now).join("\n")
         }
     }
