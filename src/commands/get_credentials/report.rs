@@ -90,7 +90,7 @@ impl Outcome<'_> {
             context: names.context.clone(),
             cluster: names.cluster.clone(),
             files: self.written.files.iter().map(|path| path.display().to_string()).collect(),
-            current: self.written.becomes_current,
+            current: self.written.is_current,
             exec: self.exec,
         }
     }
@@ -111,7 +111,7 @@ impl Outcome<'_> {
         let files: Vec<String> = self.written.files.iter().map(|path| path.display().to_string()).collect();
         if !files.is_empty() {
             lines.push(format!("context `{context}` is in {}", files.join(" and ")));
-            lines.push(match self.written.becomes_current {
+            lines.push(match self.written.is_current {
                 true => match self.flag() {
                     flag if flag.is_empty() => "it is the current one".to_owned(),
                     flag => format!("it is the current one: use it with `kubectl{flag}`"),

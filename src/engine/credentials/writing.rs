@@ -19,8 +19,8 @@ pub struct Written {
     pub files: Vec<PathBuf>,
     /// Those of them whose comments and order could not be kept.
     pub reformatted: Vec<PathBuf>,
-    /// True when the new context is the current one from now on.
-    pub becomes_current: bool,
+    /// True when the login's context is the current one now.
+    pub is_current: bool,
 }
 
 /// The entries that a login would overwrite. Its user need not have a credential yet.
@@ -54,7 +54,7 @@ pub async fn write(
         ))
         .hint("run the same command again"));
     }
-    let mut written = Written { becomes_current: merge.becomes_current, ..Written::default() };
+    let mut written = Written { is_current: merge.is_current, ..Written::default() };
     for file in &merge.files {
         files.write(file.file, &file.text, &lock).map_err(|error| Error::failed(in_full(&error)))?;
         let path = files.path(file.file).to_path_buf();

@@ -37,8 +37,8 @@ pub struct Merge {
     pub conflicts: Vec<Conflict>,
     /// The files that change, in the order in which they are to be written. None when everything is there already.
     pub files: Vec<MergedFile>,
-    /// True when the login's context becomes the current one.
-    pub becomes_current: bool,
+    /// True when the login's context is the current one then.
+    pub is_current: bool,
 }
 
 /// Puts `login` into these files, of which those with no text are not there yet. A new entry goes to the file `default`. The context
@@ -79,7 +79,8 @@ pub fn merge(
     }
     let current = roots.iter().find_map(|root| text(root, "current-context"));
     let context = &login.names().context;
-    let becomes_current = current.is_none() || (make_current && current.as_ref() != Some(context));
+    let was_current = current.as_ref() == Some(context);
+    let becomes_current = current.is_none() || (make_current && !was_current);
     let mut order = Vec::new();
     for (file, list, index, entry) in edits {
         files[file].put(&list, index, entry).map_err(|error| (file, error))?;
@@ -92,7 +93,7 @@ pub fn merge(
     let mut seen = std::collections::BTreeSet::new();
     order.retain(|file| seen.insert(*file));
     let files = order.into_iter().map(|file| files[file].finished(file)).collect();
-    Ok(Merge { conflicts, files, becomes_current })
+    Ok(Merge { conflicts, files, is_current: becomes_current || was_current })
 }
 
 /// The entry that stands there with another body: what kubectl knows is replaced, what it does not know is kept, and so is a context's

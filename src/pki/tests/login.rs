@@ -76,7 +76,7 @@ fn a_file_that_says_nothing_gets_what_kubectl_would_write(#[case] before: &str) 
               provideClusterInfo: true
         ");
     }
-    assert!(merge.becomes_current && merge.conflicts.is_empty());
+    assert!(merge.is_current && merge.conflicts.is_empty());
     assert!(merged(&[text(&merge, 0)]).files.is_empty(), "once more changes nothing");
 }
 
@@ -113,7 +113,7 @@ fn a_new_login_adds_lines_and_changes_none() {
     let (added, removed) = changed(OWN, after);
     assert_eq!(removed, Vec::<&str>::new());
     assert_eq!(added.len(), 3 + 4 + 10, "{added:#?}");
-    assert!(!merge.files[0].reformatted && !merge.becomes_current && merge.conflicts.is_empty());
+    assert!(!merge.files[0].reformatted && !merge.is_current && merge.conflicts.is_empty());
     assert!(
         after.contains("  - cluster:\n      server: https://10.0.0.1:6443\n    name: prod\npreferences"),
         "{after}"
@@ -222,7 +222,7 @@ fn the_current_context_is_set_where_there_is_none_or_when_it_is_wanted(
 ) {
     let merge = merge(&[first, second], 0, &login(), wanted).ok().unwrap();
     let current = merge.files.iter().find(|file| value(&file.text)["current-context"] == "jane@prod");
-    assert_eq!(current.map(|file| file.file).filter(|_| merge.becomes_current), written_to);
+    assert_eq!(current.map(|file| file.file).filter(|_| merge.is_current), written_to);
 }
 
 #[rstest]

@@ -17,7 +17,7 @@ async fn it_is_written_to_the_list_and_the_lock_is_gone() {
     let path = folder.path().join("kube/config");
     let files = KubeconfigFiles::listed(vec![path.clone()]);
     let written = write(&files, &login(), false, &[]).await.unwrap();
-    assert_eq!((written.files, written.becomes_current), (vec![path.clone()], true));
+    assert_eq!((written.files, written.is_current), (vec![path.clone()], true));
     assert!(fs::read_to_string(&path).unwrap().contains("current-context: jane@k"));
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     assert!(write(&files, &login(), false, &[]).await.unwrap().files.is_empty(), "it is there");
