@@ -120,3 +120,26 @@ fn append(layout: &Layout, line: &impl Serialize) -> Result<(), NodeError> {
     };
     write().map_err(NodeError::io("append to", &path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_issued_by_hand_in_the_middle_of_a_rotation_leaves_its_back_ups_together() {
+        let root = tempfile::tempdir().unwrap();
+        let (layout, now) = (Layout::new(root.path()), "2026-11-22T20:00:00Z".parse().unwrap());
+        note(&layout, now, "ca-2", "begun", "replace ca.crt", None).unwrap();
+        fs::create_dir_all(layout.backup("ca-2")).unwrap();
+        let issued = Issued {
+            break_glass: true,
+            subject: "CN=jane",
+            serial: "1",
+            fingerprint: "2",
+            not_after: now,
+            by: "root@here:1",
+        };
+        note_issued(&layout, now, &issued).unwrap();
+        assert_eq!(attempt(&layout, "ca-2"), "ca-2");
+    }
+}

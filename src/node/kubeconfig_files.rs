@@ -70,7 +70,7 @@ impl KubeconfigFiles {
             if let Some(folder) = name.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 atomic::private_folder(folder)?;
             }
-            match OpenOptions::new().write(true).create_new(true).mode(0).open(&name) {
+            match OpenOptions::new().write(true).create_new(true).mode(0o000).open(&name) {
                 Ok(_) => lock.held.push(name),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(Err(name)),
                 Err(error) => return Err(NodeError::io("make the lock file", &name)(error)),
