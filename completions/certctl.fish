@@ -48,6 +48,8 @@ complete -c certctl -n "__fish_certctl_needs_command" -f -a "renew" -d 'Renew ce
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "repair" -d 'Bring back a cluster whose certificates have expired, on a node of it'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "rotate-ca" -d 'Replace the certificate authorities of a running cluster'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "status" -d 'Show where a CA rotation stands'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "get-credentials" -d 'Get a kubeconfig for a user, through the CSR API or from the CA\'s key'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "credential-plugin" -d 'Give a client the credential that it asks for (kubectl runs this)'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "install" -d 'Install certctl\'s objects and its agent in the cluster'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "uninstall" -d 'Take certctl\'s objects and its agent out of the cluster'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "agent" -d 'Run the agent of one node (the DaemonSet does)'
@@ -257,6 +259,55 @@ none\t'Nothing'"
 complete -c certctl -n "__fish_certctl_using_subcommand status" -s w -l watch -d 'Print again at every change, until interrupted'
 complete -c certctl -n "__fish_certctl_using_subcommand status" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand status" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -s g -l group -d 'A group of the user (O of the certificate; repeatable, the order is kept)' -r
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l lifetime -d 'How long the credential is valid; the signer may give less, and at least 10m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -s f -l file -d 'The kubeconfig to write to, `-` for stdout (default: by kubectl\'s rules, $KUBECONFIG, ~/.kube/config)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l context-name -d 'Name of the context to write (default: USER@CLUSTER)' -r
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l server -d 'Address of the API server for the new entry (default: as in your kubeconfig)' -r
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l root -d 'Sign with the CA\'s key of this control-plane node, below this folder (`/` on the node itself); needs no API server' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l timeout -d 'Give up when nobody has approved the request for this long; 0 waits for ever' -r
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l set-current -d 'Make the context the current one, also where there is one already'
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l overwrite-existing -d 'Overwrite entries of the same name that say something else, without asking'
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l exec -d 'Write an entry that runs certctl, which keeps the credential in the cache folder and renews it before it expires'
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l break-glass -d 'Allow the group system:masters, which nothing but a CA rotation can take back'
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l credential -d 'Which credential of the user\'s cache folder' -r
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l lifetime -d 'Lifetime to ask for at a renewal' -r
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'"
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -s h -l help -d 'Print help'
 complete -c certctl -n "__fish_certctl_using_subcommand install" -l image -d 'The agent\'s image; default: the one in the configuration file, else this version\'s' -r
 complete -c certctl -n "__fish_certctl_using_subcommand install" -l config -d 'Configuration file' -r -F
 complete -c certctl -n "__fish_certctl_using_subcommand install" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F

@@ -7,7 +7,8 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
 use crate::commands::{
-    agent_cmd, completion, config, generate, inspect, install, renew, repair, rotate_ca, status, version,
+    agent_cmd, completion, config, credential_plugin, generate, get_credentials, inspect, install, renew, repair,
+    rotate_ca, status, version,
 };
 use crate::context::{Context, GlobalArgs, Signal, called_as_plugin};
 use crate::error::Error;
@@ -37,6 +38,10 @@ pub enum Command {
     RotateCa(rotate_ca::RotateCaArgs),
     /// Show where a CA rotation stands
     Status(status::StatusArgs),
+    /// Get a kubeconfig for a user, through the CSR API or from the CA's key
+    GetCredentials(get_credentials::GetCredentialsArgs),
+    /// Give a client the credential that it asks for (kubectl runs this)
+    CredentialPlugin(credential_plugin::CredentialPluginArgs),
     /// Install certctl's objects and its agent in the cluster
     Install(install::InstallArgs),
     /// Take certctl's objects and its agent out of the cluster
@@ -114,6 +119,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
         Command::Repair(args) => repair::run(context, &args).await,
         Command::RotateCa(args) => rotate_ca::run(context, &args).await,
         Command::Status(args) => status::run(context, &args).await,
+        Command::GetCredentials(args) => get_credentials::run(context, &args).await,
+        Command::CredentialPlugin(args) => credential_plugin::run(context, &args).await,
         Command::Install(args) => install::install(context, &args).await,
         Command::Uninstall(args) => install::uninstall(context, &args).await,
         Command::Agent(args) => agent_cmd::run(context, &args).await,

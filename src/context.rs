@@ -95,6 +95,14 @@ impl Context {
     /// # Errors
     /// Kind [`ErrorKind::Usage`] when the answer is no, or when nobody is there to answer.
     pub async fn confirm(&self, question: &str, yes: bool) -> Result<(), Error> {
+        self.confirm_with(question, yes, "--yes").await
+    }
+
+    /// As [`Self::confirm`], for a command that calls its `--yes` something else.
+    ///
+    /// # Errors
+    /// As [`Self::confirm`].
+    pub async fn confirm_with(&self, question: &str, yes: bool, flag: &str) -> Result<(), Error> {
         if yes {
             return Ok(());
         }
@@ -106,7 +114,7 @@ impl Context {
             Answer::No => Err(Error::usage("not confirmed, so nothing was changed")),
             Answer::NobodyThere => Err(Error::usage(format!("this needs a confirmation: {question}"))
                 .caused_by("stdin is not a terminal")
-                .hint(format!("run `{} --yes`", self.invocation))),
+                .hint(format!("run `{} {flag}`", self.invocation))),
         }
     }
 }

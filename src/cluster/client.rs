@@ -44,13 +44,17 @@ impl Access {
         if let Some(path) = &self.kubeconfig {
             return vec![path.clone()];
         }
+        Self::listed_kubeconfigs().into_iter().filter(|path| path.is_file()).collect()
+    }
+
+    /// The files of `KUBECONFIG`, else `~/.kube/config`, whether they are there or not: what kubectl changes without `--kubeconfig`.
+    #[must_use]
+    pub fn listed_kubeconfigs() -> Vec<PathBuf> {
         #[expect(clippy::disallowed_methods, reason = "the place of the kubeconfig is defined by the environment")]
         let (listed, home) = (std::env::var_os("KUBECONFIG"), std::env::var_os("HOME").map(PathBuf::from));
         let listed: Vec<PathBuf> =
             listed.iter().flat_map(std::env::split_paths).filter(|path| !path.as_os_str().is_empty()).collect();
-        let all =
-            if listed.is_empty() { home.map(|home| home.join(".kube/config")).into_iter().collect() } else { listed };
-        all.into_iter().filter(|path| path.is_file()).collect()
+        if listed.is_empty() { home.map(|home| home.join(".kube/config")).into_iter().collect() } else { listed }
     }
 
     /// The entries of them that are meant.
@@ -122,6 +126,13 @@ impl Cluster {
     #[cfg(test)]
     pub(super) fn played(client: Client) -> Self {
         Self { client, access: Access::default(), server: "a played API server".into() }
+    }
+
+    /// The same connection, as if it had been found by this kubeconfig.
+    #[cfg(test)]
+    pub(crate) fn with_kubeconfig(self, path: &std::path::Path) -> Self {
+        let access = Access { kubeconfig: Some(path.to_path_buf()), ..self.access };
+        Self { access, ..self }
     }
 
     async fn config(access: &Access) -> Result<Config, ClusterError> {

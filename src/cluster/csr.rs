@@ -24,6 +24,9 @@ pub const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 /// Shortest lifetime that the API server lets one ask for, seconds (`pkg/apis/certificates/validation`).
 const SHORTEST: i64 = 600;
 
+/// Why a request that is gone will not be signed.
+const DELETED: &str = "it was deleted";
+
 /// Has a PEM request signed and returns the PEM certificate. With `approve`, approves it as the caller. `lifetime` is asked for in
 /// seconds; kube-controller-manager caps it (`--cluster-signing-duration`).
 ///
@@ -37,7 +40,31 @@ pub async fn sign(
     lifetime: Option<i64>,
     timeout: Duration,
 ) -> Result<String, ClusterError> {
-    let api: Api<CertificateSigningRequest> = Api::all(cluster.client.clone());
+    let created = submit(cluster, request, signer, lifetime).await?;
+    let name = created.metadata.name.clone().unwrap_or_default();
+    if approve {
+        self::approve(cluster, created).await?;
+    }
+    let Ok(signed) = tokio::time::timeout(timeout, signed(cluster, &name)).await else {
+        // It does not say that it will not be signed: perhaps no kube-controller-manager leads just now.
+        let late = format!("not signed within {} s: does a kube-controller-manager lead?", timeout.as_secs());
+        return Err(ClusterError::unanswered("wait for", format!("csr/{name}"), late));
+    };
+    let result = signed?;
+    remove(cluster, &name).await;
+    result.map_err(|reason| ClusterError::content(format!("csr/{name}"), reason))
+}
+
+/// Creates a request and returns it as it stands on the API server. `lifetime` as for [`sign`].
+///
+/// # Errors
+/// A failed call; code 403 also when the signer's rules forbid what is asked for.
+pub async fn submit(
+    cluster: &Cluster,
+    request: &str,
+    signer: &str,
+    lifetime: Option<i64>,
+) -> Result<CertificateSigningRequest, ClusterError> {
     let csr = CertificateSigningRequest {
         metadata: ObjectMeta { generate_name: Some("certctl-".into()), ..ObjectMeta::default() },
         spec: CertificateSigningRequestSpec {
@@ -49,37 +76,41 @@ pub async fn sign(
         },
         status: None,
     };
-    let created = api
-        .create(&PostParams::default(), &csr)
+    let create = ClusterError::call("create", "a certificate signing request");
+    api(cluster).create(&PostParams::default(), &csr).await.map_err(create)
+}
+
+/// Waits, for ever, until a request is signed, or refused for the reason in the inner result.
+///
+/// # Errors
+/// The watch failed, which says nothing about the request: an API server went away, for example.
+pub async fn signed(cluster: &Cluster, name: &str) -> Result<Result<String, String>, ClusterError> {
+    let decided =
+        |csr: Option<&CertificateSigningRequest>| csr.is_none() || csr.is_some_and(|csr| verdict(csr).is_some());
+    let csr = await_condition(api(cluster), name, decided)
         .await
-        .map_err(ClusterError::call("create", "a certificate signing request"))?;
-    let name = created.metadata.name.clone().unwrap_or_default();
-    let object = format!("csr/{name}");
-    if approve {
-        self::approve(cluster, created).await?;
+        .map_err(|error| ClusterError::unanswered("watch", format!("csr/{name}"), error))?;
+    Ok(csr.as_ref().and_then(verdict).unwrap_or_else(|| Err(DELETED.into())))
+}
+
+/// What has become of a request: its certificate or why there will be none; `None` while nobody has decided.
+///
+/// # Errors
+/// A failed call; code 404 when it is gone.
+pub async fn outcome(cluster: &Cluster, name: &str) -> Result<Option<Result<String, String>>, ClusterError> {
+    let csr = api(cluster).get(name).await.map_err(ClusterError::call("read", format!("csr/{name}")))?;
+    Ok(verdict(&csr))
+}
+
+/// Removes a request that has served. Whoever may not leaves it to the cleaner, which does it after an hour (a day, while it is pending).
+pub async fn remove(cluster: &Cluster, name: &str) {
+    if let Err(error) = api(cluster).delete(name, &DeleteParams::default()).await {
+        tracing::debug!(%error, "removal of csr/{name}");
     }
-    let signed = await_condition(api.clone(), &name, |csr: Option<&CertificateSigningRequest>| {
-        csr.is_some_and(|csr| verdict(csr).is_some())
-    });
-    let csr = match tokio::time::timeout(timeout, signed).await {
-        Ok(Ok(csr)) => csr,
-        // Neither says that it will not be signed: an API server went away, or no kube-controller-manager leads just now.
-        Ok(Err(error)) => return Err(ClusterError::unanswered("watch", object, error)),
-        Err(_) => {
-            let late = format!("not signed within {} s: does a kube-controller-manager lead?", timeout.as_secs());
-            return Err(ClusterError::unanswered("wait for", object, late));
-        }
-    };
-    let result = csr
-        .as_ref()
-        .and_then(verdict)
-        .unwrap_or(Err("it was deleted".into()))
-        .map_err(|reason| ClusterError::content(&object, reason));
-    // It has served; the cleaner would remove it after an hour anyway.
-    if let Err(error) = api.delete(&name, &DeleteParams::default()).await {
-        tracing::debug!(%error, "removal of {object}");
-    }
-    result
+}
+
+fn api(cluster: &Cluster) -> Api<CertificateSigningRequest> {
+    Api::all(cluster.client.clone())
 }
 
 /// What the signer wants asked for: the keys made here are ECDSA, which encipher nothing.
@@ -96,18 +127,29 @@ pub fn is_pending(csr: &CertificateSigningRequest) -> bool {
     })
 }
 
-/// Approves this very request as the caller.
+/// Approves this very request as the caller, for a rotation.
 ///
 /// # Errors
 /// A failed call; code 404 or 409 when it is gone, or another one of the same name is there.
-pub async fn approve(cluster: &Cluster, mut csr: CertificateSigningRequest) -> Result<(), ClusterError> {
-    let api: Api<CertificateSigningRequest> = Api::all(cluster.client.clone());
+pub async fn approve(cluster: &Cluster, csr: CertificateSigningRequest) -> Result<(), ClusterError> {
+    approve_for(cluster, csr, "CertctlRotation").await
+}
+
+/// Approves this very request as the caller; `reason` is one word for the condition.
+///
+/// # Errors
+/// As [`approve`]; code 403 when the caller may not.
+pub async fn approve_for(
+    cluster: &Cluster,
+    mut csr: CertificateSigningRequest,
+    reason: &str,
+) -> Result<(), ClusterError> {
     let name = csr.metadata.name.clone().unwrap_or_default();
     let status = csr.status.get_or_insert_default();
     status.conditions.get_or_insert_default().push(CertificateSigningRequestCondition {
         type_: "Approved".into(),
         status: "True".into(),
-        reason: Some("CertctlRotation".into()),
+        reason: Some(reason.to_owned()),
         message: Some("approved by the administrator who runs certctl".into()),
         ..CertificateSigningRequestCondition::default()
     });
@@ -116,7 +158,8 @@ pub async fn approve(cluster: &Cluster, mut csr: CertificateSigningRequest) -> R
         "metadata": { "uid": csr.metadata.uid },
         "status": { "conditions": csr.status.and_then(|status| status.conditions) },
     }));
-    api.patch_approval(&name, &PatchParams::default(), &patch)
+    api(cluster)
+        .patch_approval(&name, &PatchParams::default(), &patch)
         .await
         .map_err(ClusterError::call("approve", format!("csr/{name}")))?;
     Ok(())

@@ -7,6 +7,7 @@ mod containers;
 pub mod csr;
 mod edit;
 mod error;
+pub mod exec;
 mod install;
 pub mod kubeadm;
 mod kubelet;
@@ -17,6 +18,7 @@ mod pages;
 mod pki_objects;
 #[cfg(test)]
 pub(crate) mod played;
+mod published;
 pub mod trust;
 mod wire;
 
@@ -25,3 +27,4 @@ pub use error::ClusterError;
 pub use install::{InstallOptions, manifests};
 pub use lease::{DriverLease, Holder, leader_node, release_leader};
 pub use live::Live;
+pub use published::Published;

@@ -3,7 +3,9 @@
 pub mod agent_cmd;
 pub mod completion;
 pub mod config;
+pub mod credential_plugin;
 pub mod generate;
+pub mod get_credentials;
 pub mod inspect;
 pub mod install;
 pub mod renew;

@@ -75,6 +75,21 @@ pub(super) async fn renew(
     Ok(signer)
 }
 
+/// The entry of the cluster in the caller's kubeconfig.
+pub(super) struct HeldCluster {
+    /// Its name.
+    pub(super) name: String,
+    /// Its body.
+    pub(super) body: serde_json::Value,
+    /// The CAs that it trusts, in the entry or in a file that it names.
+    pub(super) trusted: Vec<Certificate>,
+}
+
+/// The cluster's entry in the kubeconfig by which this connection was found; `None` without one, as in a pod.
+pub(super) fn held_cluster(cluster: &Cluster) -> Result<Option<HeldCluster>, String> {
+    open(cluster)?.map(|files| files.cluster()).transpose()
+}
+
 fn open(cluster: &Cluster) -> Result<Option<CallerFiles>, String> {
     let access = cluster.access();
     let paths = access.kubeconfigs();

@@ -9,6 +9,7 @@ mod begin;
 mod blockers;
 mod caller;
 mod close;
+pub mod credentials;
 mod desk;
 mod driver;
 mod dry_run;

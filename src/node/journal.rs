@@ -68,12 +68,50 @@ pub(crate) fn note(
     operation: &str,
     problem: Option<&str>,
 ) -> Result<(), NodeError> {
+    append(layout, &Line { at, rotation, event, operation, problem })
+}
+
+/// A certificate that was signed with the CA's key by hand: the API server's audit log does not know of it.
+#[derive(Debug, Serialize)]
+pub struct Issued<'a> {
+    /// `true` for a member of `system:masters`.
+    #[serde(rename = "breakGlass")]
+    pub break_glass: bool,
+    /// Subject as Go prints it.
+    pub subject: &'a str,
+    /// Lower-case hex.
+    pub serial: &'a str,
+    /// SHA-256 of the DER, lower-case hex.
+    pub fingerprint: &'a str,
+    /// End of its validity.
+    #[serde(rename = "notAfter")]
+    pub not_after: Timestamp,
+    /// Who asked for it: user, host and process.
+    pub by: &'a str,
+}
+
+/// Appends a line about a certificate, without a rotation: [`attempt`] passes it over.
+///
+/// # Errors
+/// The journal cannot be written.
+pub fn note_issued(layout: &Layout, at: Timestamp, issued: &Issued<'_>) -> Result<(), NodeError> {
+    #[derive(Serialize)]
+    struct Audit<'a> {
+        at: Timestamp,
+        event: &'a str,
+        #[serde(flatten)]
+        issued: &'a Issued<'a>,
+    }
+    append(layout, &Audit { at, event: "issued", issued })
+}
+
+fn append(layout: &Layout, line: &impl Serialize) -> Result<(), NodeError> {
     let path = layout.journal();
     atomic::private_folder(&layout.path(STATE))?;
     if fs::metadata(&path).is_ok_and(|data| data.len() > LIMIT) {
         atomic::rename(&path, &path.with_extension("1"))?;
     }
-    let line = serde_json::to_string(&Line { at, rotation, event, operation, problem })
+    let line = serde_json::to_string(line)
         .map_err(|error| NodeError::Record { path: layout.on_node(&path), problem: error.to_string() })?;
     let write = || {
         let mut file = OpenOptions::new().append(true).create(true).mode(atomic::SECRET).open(&path)?;
@@ -81,4 +119,27 @@ pub(crate) fn note(
         file.sync_data()
     };
     write().map_err(NodeError::io("append to", &path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_issued_by_hand_in_the_middle_of_a_rotation_leaves_its_back_ups_together() {
+        let root = tempfile::tempdir().unwrap();
+        let (layout, now) = (Layout::new(root.path()), "2026-11-22T20:00:00Z".parse().unwrap());
+        note(&layout, now, "ca-2", "begun", "replace ca.crt", None).unwrap();
+        fs::create_dir_all(layout.backup("ca-2")).unwrap();
+        let issued = Issued {
+            break_glass: true,
+            subject: "CN=jane",
+            serial: "1",
+            fingerprint: "2",
+            not_after: now,
+            by: "root@here:1",
+        };
+        note_issued(&layout, now, &issued).unwrap();
+        assert_eq!(attempt(&layout, "ca-2"), "ca-2");
+    }
 }

@@ -1,13 +1,20 @@
 //! A kubeconfig (`k8s.io/client-go/tools/clientcmd/api/v1/types.go`): read, changed in place, written back.
 
+mod lines;
+mod login;
+mod merge;
+
 use std::fmt;
+
+pub use login::{EXEC_API_VERSION, Login, LoginNames, PLUGIN, cluster_body, credential_name};
+pub use merge::{Conflict, Merge, MergedFile, merge};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{Certificate, PkiError, PrivateKey};
+use super::{Certificate, PkiError, PrivateKey, names};
 
 /// Which entries of a kubeconfig are meant, by name; the fields are kubectl's flags. Default: what the current context says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,15 +74,30 @@ impl Kubeconfig {
         let context = choice.context.clone().or_else(|| current.next());
         let context = context.ok_or_else(|| problem("no current-context is set"))?;
         let by_context = if choice.context.is_some() { "--context names it" } else { CURRENT };
-        let place = find(&files, "contexts", &context)?.ok_or_else(|| missing("context", &context, by_context))?;
+        let roots: Vec<&Value> = files.iter().collect();
+        let find = |list: &str, name: &str| find(&roots, list, name).map_err(|(_, error)| error);
+        let place = find("contexts", &context)?.ok_or_else(|| missing("context", &context, by_context))?;
         let entry = &entry(&files, "contexts", place)["context"];
         let named =
             |chosen: &Option<String>, key: &str| chosen.clone().or_else(|| text(entry, key)).unwrap_or_default();
         let (cluster, user) = (named(&choice.cluster, "cluster"), named(&choice.user, "user"));
         let by_cluster = if choice.cluster.is_some() { "--cluster names it" } else { by_context };
-        let place = find(&files, "clusters", &cluster)?.ok_or_else(|| missing("cluster", &cluster, by_cluster))?;
-        let found = find(&files, "users", &user)?;
+        let place = find("clusters", &cluster)?.ok_or_else(|| missing("cluster", &cluster, by_cluster))?;
+        let found = find("users", &user)?;
         Ok((Self { context, cluster: place, user: found, files }, user))
+    }
+
+    /// Address and CAs of the first cluster of a kubeconfig that has no context, as `cluster-info`'s
+    /// (`cmd/kubeadm/app/phases/bootstraptoken/clusterinfo`).
+    ///
+    /// # Errors
+    /// [`PkiError::Kubeconfig`]: no YAML, or no CA; a broken certificate.
+    pub fn first_cluster(text: &str) -> Result<(String, Vec<Certificate>), PkiError> {
+        let root: Value = serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
+        let cluster = &root["clusters"][0]["cluster"];
+        let data = cluster["certificate-authority-data"].as_str().ok_or_else(|| problem("it holds no CA"))?;
+        let cas = Certificate::all_from_pem(&decode("certificate-authority-data", data)?)?;
+        Ok((cluster["server"].as_str().unwrap_or_default().to_owned(), cas))
     }
 
     /// YAML with sorted keys, as client-go writes it; of several files the first.
@@ -91,11 +113,7 @@ impl Kubeconfig {
     /// # Errors
     /// As [`Self::to_yaml`].
     pub fn yaml_of(&self, file: usize) -> Result<Zeroizing<String>, PkiError> {
-        // Base64 stays on one line: client-go never folds.
-        let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-        let root = self.files.get(file).unwrap_or(&Value::Null);
-        let text = serde_saphyr::to_string_with_options(&Sorted(root), options);
-        text.map(Zeroizing::new).map_err(|_| problem("it cannot be written as YAML"))
+        written(&Sorted(self.files.get(file).unwrap_or(&Value::Null)))
     }
 
     /// Position of the file in which the cluster's entry stands.
@@ -143,6 +161,12 @@ impl Kubeconfig {
             None => Ok(Vec::new()),
             Some(data) => Certificate::all_from_pem(&decode("certificate-authority-data", data)?),
         }
+    }
+
+    /// Body of the cluster's entry.
+    #[must_use]
+    pub fn cluster_entry(&self) -> &Value {
+        self.cluster()
     }
 
     /// Path of a CA file, for a kubeconfig that refers to one.
@@ -199,6 +223,12 @@ impl Kubeconfig {
         PrivateKey::from_pem(&pem).ok()
     }
 
+    /// True when the credential is one that certctl's own plugin gives ([`Login::with_exec`]): a certificate too, but in a file elsewhere.
+    #[must_use]
+    pub fn has_certctl_plugin(&self) -> bool {
+        self.user()["exec"]["args"][0] == PLUGIN
+    }
+
     /// Puts a client certificate and its key into the user's entry, in place of what was there or was referred to.
     pub fn set_client(&mut self, certificate: &Certificate, key: &PrivateKey) {
         let Some(place) = self.user else { return };
@@ -219,6 +249,13 @@ impl Kubeconfig {
     }
 }
 
+fn written(value: &impl serde::Serialize) -> Result<Zeroizing<String>, PkiError> {
+    // Base64 stays on one line: client-go never folds.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    let text = serde_saphyr::to_string_with_options(value, options);
+    text.map(Zeroizing::new).map_err(|_| problem("it cannot be written as YAML"))
+}
+
 /// Why an entry is needed that the current context leads to.
 const CURRENT: &str = "the current context needs it";
 
@@ -237,15 +274,16 @@ fn missing(kind: &str, name: &str, needed_by: &str) -> PkiError {
     problem(&format!("no {kind} is named `{name}`, but {needed_by}"))
 }
 
-/// Where the entry `name` stands first; its body must be a mapping, so that setting a field of it cannot fail.
-fn find(files: &[Value], list: &str, name: &str) -> Result<Option<Place>, PkiError> {
+/// Where the entry `name` stands first; its body must be a mapping, so that setting a field of it cannot fail. The error comes with the
+/// file's position.
+fn find(files: &[&Value], list: &str, name: &str) -> Result<Option<Place>, (usize, PkiError)> {
     let kind = list.trim_end_matches('s');
     for (file, root) in files.iter().enumerate() {
         let entries = root.get(list).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let named = entries.iter().enumerate().find(|(_, entry)| entry["name"].as_str() == Some(name));
         match named {
             Some((index, entry)) if entry[kind].is_object() => return Ok(Some(Place { file, index })),
-            Some(_) => return Err(problem(&format!("{kind} `{name}` is not a mapping"))),
+            Some(_) => return Err((file, problem(&format!("{kind} `{name}` is not a mapping")))),
             None => {}
         }
     }

@@ -28,7 +28,10 @@ pub use csr::{CertificateRequest, PlainRequest, certificate_request, signing_req
 pub use der::BACKDATE;
 pub use error::PkiError;
 pub use key_algorithm::KeyAlgorithm;
-pub use kubeconfig::{Choice, Kubeconfig};
+pub use kubeconfig::{
+    Choice, Conflict, EXEC_API_VERSION, Kubeconfig, Login, LoginNames, Merge, MergedFile, PLUGIN, cluster_body,
+    credential_name, merge,
+};
 pub use names::hex;
 pub use private_key::PrivateKey;
 pub use seal::{Sealed, SealingKey, SealingPublicKey};

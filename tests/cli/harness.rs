@@ -43,13 +43,23 @@ impl Sandbox {
         self.run_as(Path::new(env!("CARGO_BIN_EXE_certctl")), arguments)
     }
 
+    /// As [`Self::run`], with these variables.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> io::Result<Run> {
+        self.run_in(Path::new(env!("CARGO_BIN_EXE_certctl")), variables, arguments)
+    }
+
     /// Runs another name of the binary.
     pub(crate) fn run_as(&self, binary: &Path, arguments: &[&str]) -> io::Result<Run> {
+        self.run_in(binary, &[], arguments)
+    }
+
+    fn run_in(&self, binary: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> io::Result<Run> {
         let output = Command::new(binary)
             .args(arguments)
             .env_clear()
             .env("HOME", self.folder.path())
             .env("CERTCTL_TEST_NOW", NOW)
+            .envs(variables.iter().copied())
             .current_dir(self.folder.path())
             .output()?;
         // A path of this run would make every snapshot different.

@@ -4,6 +4,7 @@
 mod config;
 mod faults;
 mod frame;
+mod get_credentials;
 mod harness;
 mod inspect;
 mod renew;

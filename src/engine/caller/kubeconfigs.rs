@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::HeldCluster;
+use crate::engine::credentials::MASTERS;
 use crate::engine::record::Record;
 use crate::error::Error;
 use crate::node::files;
@@ -12,8 +14,6 @@ use crate::pki::{CaId, Certificate, Choice, Kubeconfig, PrivateKey};
 use crate::plan::ConfState;
 use crate::rotation::Blocker;
 
-/// The CSR API signs for no member of this group (admission plugin CertificateSubjectRestriction).
-const MASTERS: &str = "system:masters";
 /// What helps when a credential cannot be renewed at all.
 pub(super) const OTHER_ADMIN: &str =
     "use a kubeconfig of another admin, for example /etc/kubernetes/admin.conf of a control-plane node";
@@ -63,6 +63,10 @@ impl CallerFiles {
     /// Why the credential could not be renewed, if so.
     pub(super) fn blocker(&self, record: &Record) -> Option<Blocker> {
         let blocked = |problem: String, remedy: String| Some(Blocker { object: self.object(), problem, remedy });
+        if self.kubeconfig.has_certctl_plugin() {
+            let problem = "it is of `certctl get-credentials --exec`: its certificate is of the old CA, and is not renewed in time";
+            return blocked(problem.to_owned(), OTHER_ADMIN.into());
+        }
         let certificate = match self.state(record).and_then(|held| Ok(held.and(self.certificate()?))) {
             Ok(certificate) => certificate?,
             Err(problem) => return blocked(problem, OTHER_ADMIN.into()),
@@ -106,6 +110,12 @@ impl CallerFiles {
                 Certificate::all_from_pem(&read(&path)?).map_err(|error| format!("{}: {error}", path.display()))
             }
         }
+    }
+
+    /// The entry of the cluster.
+    pub(super) fn cluster(&self) -> Result<HeldCluster, String> {
+        let (name, body) = (self.kubeconfig.cluster_name().to_owned(), self.kubeconfig.cluster_entry().clone());
+        Ok(HeldCluster { name, body, trusted: self.trusted()? })
     }
 
     /// Where the credential stands, or why it cannot be renewed there.

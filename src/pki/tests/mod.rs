@@ -6,6 +6,7 @@ mod chain;
 mod csr;
 mod fixture;
 mod kubeconfig;
+mod login;
 mod private_key;
 mod seal;
 mod specimen;

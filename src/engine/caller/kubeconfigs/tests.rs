@@ -154,6 +154,8 @@ fn a_credential_that_cannot_be_renewed_is_a_blocker_with_a_remedy_and_one_of_oth
     };
     assert_eq!(blocker(&world, IN_FILES), "");
     assert_eq!(blocker(&world, "{token: t}"), "", "a token does not end with the CA");
+    assert_eq!(blocker(&world, "{exec: {command: aws, args: [eks]}}"), "");
+    assert!(blocker(&world, "{exec: {command: /bin/certctl, args: [credential-plugin]}}").contains("--exec"));
     let half =
         format!("{{client-certificate-data: {}, client-key: pki/admin.key}}", base64(&world.certificate.to_pem()));
     let told = blocker(&world, &half);
