@@ -6,7 +6,9 @@ use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
-use crate::commands::{agent_cmd, completion, config, generate, inspect, install, rotate_ca, status, version};
+use crate::commands::{
+    agent_cmd, check, completion, config, generate, inspect, install, rotate_ca, schema, status, version,
+};
 use crate::context::{Context, GlobalArgs, Signal, called_as_plugin};
 use crate::error::Error;
 
@@ -25,8 +27,10 @@ pub struct Cli {
 /// What certctl can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show certificates: of a node's files, of kubeconfigs and PEM files, of the whole cluster
+    /// Show certificates and what is wrong: of a node's files, of kubeconfigs and PEM files, of an endpoint, of the whole cluster
     Inspect(inspect::InspectArgs),
+    /// Say what is wrong with certificates, with an exit code for CI
+    Check(check::CheckArgs),
     /// Replace the certificate authorities of a running cluster
     RotateCa(rotate_ca::RotateCaArgs),
     /// Show where a CA rotation stands
@@ -39,6 +43,8 @@ pub enum Command {
     Agent(agent_cmd::AgentArgs),
     /// Show or check a configuration file
     Config(config::ConfigArgs),
+    /// Print the JSON schema of a document that certctl prints
+    Schema(schema::SchemaArgs),
     /// Print the completion script for a shell
     Completion(completion::CompletionArgs),
     /// Print the version
@@ -104,12 +110,14 @@ pub fn no_core_dumps() -> nix::Result<()> {
 async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
     match command {
         Command::Inspect(args) => inspect::run(context, &args).await,
+        Command::Check(args) => check::run(context, &args).await,
         Command::RotateCa(args) => rotate_ca::run(context, &args).await,
         Command::Status(args) => status::run(context, &args).await,
         Command::Install(args) => install::install(context, &args).await,
         Command::Uninstall(args) => install::uninstall(context, &args).await,
         Command::Agent(args) => agent_cmd::run(context, &args).await,
         Command::Config(args) => config::run(context, &args),
+        Command::Schema(args) => schema::run(context, &args),
         Command::Completion(args) => completion::run(context, &args, command_tree(false)),
         Command::Version(args) => version::run(context, &args),
         Command::Generate(args) => generate::run(context, &args, &command_tree(false)),

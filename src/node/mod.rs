@@ -8,6 +8,7 @@ mod authorities;
 mod cri;
 mod error;
 mod etcd;
+mod facts;
 #[cfg(test)]
 mod fixture;
 mod journal;
@@ -21,6 +22,7 @@ mod pki_dir;
 mod static_pods;
 mod systemd;
 mod unit;
+mod whole_file;
 
 pub use crate::plan::{CertificateKind, CertificateRow};
 pub use addresses::{Addresses, EtcdAddresses};
@@ -37,6 +39,7 @@ pub use pki_dir::{DiskReading, read_disk};
 pub use static_pods::StaticPods;
 pub use systemd::{Systemd, UnitState};
 pub use unit::{Program, install_unit, keep_token, remove_unit};
+pub use whole_file::read_whole;
 
 /// Reading and writing of whole files for the agent's own state (the sealing key): the one writer of this crate.
 pub mod files {

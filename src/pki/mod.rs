@@ -28,6 +28,7 @@ pub use csr::{CertificateRequest, PlainRequest, certificate_request, signing_req
 pub use error::PkiError;
 pub use key_algorithm::KeyAlgorithm;
 pub use kubeconfig::{Choice, Kubeconfig};
+pub(crate) use names::hex;
 pub use private_key::PrivateKey;
 pub use seal::{Sealed, SealingKey, SealingPublicKey};
 pub use specimen::Material;
