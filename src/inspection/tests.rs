@@ -163,10 +163,19 @@ fn validity_is_measured_by_the_kind_of_certificate() {
     assert_eq!(left(KUBELET, 100, 11), [], "the kubelet renews up to a tenth before the end");
     assert_eq!(left(KUBELET, 100, 9), [(Warning, "expiring")]);
     assert_eq!(left(APISERVER, YEAR, 2 * YEAR), [(Error, "not-yet-valid")]);
-    let mut ca = Node::new();
-    ends(ca.row(CA), NOW + 89 * DAY);
-    let found = ids(&ca.evidence());
-    assert!(found.contains(&(Warning, "expiring")) && found.contains(&(Warning, "outlives-ca")), "{found:?}");
+    let ca = |left: i64| {
+        after(move |node| {
+            let of_cluster = |row: &&mut CertificateRow| row.ca_id == Some(CaId::planned("kubernetes"));
+            for row in node.rows.iter_mut().filter(of_cluster) {
+                row.not_before = at(NOW + left - 10 * YEAR).to_string();
+                ends(row, NOW + left);
+            }
+        })
+    };
+    let found = ca(89 * DAY);
+    assert_eq!(found.iter().filter(|(_, id)| *id == "expiring").count(), 2, "the file and the kubeconfig: {found:?}");
+    assert!(found.contains(&(Warning, "outlives-ca")), "{found:?}");
+    assert!(!ca(91 * DAY).contains(&(Warning, "expiring")));
 }
 
 #[test]

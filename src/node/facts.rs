@@ -155,7 +155,9 @@ impl Walk<'_> {
                 let target = fs::read_link(path).map(|target| target.display().to_string());
                 self.odd(path, FileFault::SymbolicLink, target.unwrap_or_default());
                 // What is behind the kubelet's own links stands beside them.
-                if let Ok(data) = fs::metadata(self.layout.resolve(path)) {
+                if let Ok(data) = fs::metadata(self.layout.resolve(path))
+                    && data.is_file()
+                {
                     self.file(path, &data);
                 }
             }

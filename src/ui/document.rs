@@ -48,7 +48,9 @@ pub trait View: Serialize {
 /// The JSON schema of a view's document.
 #[must_use]
 pub fn schema_of<V: View + JsonSchema>() -> Schema {
-    let mut schema = schemars::schema_for!(V);
+    // What is printed, not what would be accepted: a field that may be left out is not required.
+    let settings = schemars::generate::SchemaSettings::default().for_serialize();
+    let mut schema = settings.into_generator().into_root_schema_for::<V>();
     let head = [
         ("apiVersion", serde_json::json!({ "const": API_VERSION })),
         ("kind", serde_json::json!({ "const": V::KIND })),

@@ -71,6 +71,9 @@ fn an_open_key_is_found_and_reported_to_ci() -> Outcome {
     let (_, json, _) = check(&sandbox, &["-o", "json"])?;
     let report: serde_json::Value = serde_json::from_str(&json)?;
     assert_eq!((&report["kind"], &report["checked"]), (&"CertificateCheck".into(), &2.into()));
-    assert_eq!((&report["findings"][0]["id"], &report["findings"][0]["severity"]), (&"key-readable".into(), &"error".into()));
+    assert_eq!(
+        (&report["findings"][0]["id"], &report["findings"][0]["severity"]),
+        (&"key-readable".into(), &"error".into())
+    );
     Ok(())
 }

@@ -51,7 +51,10 @@ fn mutated(bytes: &[u8], random: &mut Random) -> Vec<u8> {
             let noise: Vec<u8> = (0..random.below(64)).map(|_| u8::try_from(random.below(256)).unwrap()).collect();
             bytes.splice(a..a, noise);
         }
-        5 => bytes[a..].rotate_left(random.below(16)),
+        5 => {
+            let by = random.below(bytes.len() - a);
+            bytes[a..].rotate_left(by);
+        }
         _ => bytes[a] = [0, 0x30, 0x7f, 0x80, 0x84, 0xff][random.below(6)],
     }
     bytes

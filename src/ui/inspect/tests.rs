@@ -16,6 +16,7 @@ fn certificate(path: &str, kind: CertificateKind, not_after: i64) -> Certificate
     row.not_after_seconds = not_after;
     row.not_after = Timestamp::from_second(not_after).unwrap().to_string();
     row.serial = format!("{not_after:x}");
+    row.usages = vec!["server auth".into(), "client auth".into()];
     row
 }
 
@@ -125,7 +126,12 @@ fn a_broken_file_is_a_row_with_a_problem_and_the_others_are_there() {
 fn findings_stand_below_the_tables_with_their_remedy() {
     let text = judged(node_rows(None)).text(false);
     let (_, findings) = text.split_once("10y             ca\n\n").unwrap();
-    insta::assert_snapshot!(findings, @"");
+    insta::assert_snapshot!(findings, @r"
+    error [expired] /var/lib/kubelet/pki/kubelet-client-current.pem: the certificate expired at 1969-12-31T23:59:59Z
+        look for its requests with `certctl inspect`; a kubelet that may renew says in its log why it did not
+    warning [expiring] /etc/kubernetes/scheduler.conf: the client certificate in it expires at 1970-01-01T02:00:00Z, in 2h
+        run `certctl renew scheduler.conf`
+    ");
 }
 
 #[test]
@@ -140,7 +146,23 @@ fn metrics_have_the_exporters_names_and_labels() {
     let mut rows = rows_of(Some("cp-1"), &twice, None, &BTreeMap::new());
     rows.extend(rows_of(None, &[bad], None, &BTreeMap::new()));
     let text = judged(rows).metrics(Timestamp::UNIX_EPOCH).unwrap();
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    # HELP x509_cert_not_before Start of the certificate's validity, seconds since the Unix epoch.
+    # TYPE x509_cert_not_before gauge
+    x509_cert_not_before{embedded_kind="user",filename="admin.conf",filepath="/etc/kubernetes/admin.conf",issuer_CN="kubernetes",node="cp-1",serial_number="255",subject_CN="kubernetes-admin",subject_O="kubeadm:cluster-admins"} 0
+    # HELP x509_cert_not_after End of the certificate's validity, seconds since the Unix epoch.
+    # TYPE x509_cert_not_after gauge
+    x509_cert_not_after{embedded_kind="user",filename="admin.conf",filepath="/etc/kubernetes/admin.conf",issuer_CN="kubernetes",node="cp-1",serial_number="255",subject_CN="kubernetes-admin",subject_O="kubeadm:cluster-admins"} 31536000
+    # HELP x509_cert_expired 1 when the certificate's validity is over.
+    # TYPE x509_cert_expired gauge
+    x509_cert_expired{embedded_kind="user",filename="admin.conf",filepath="/etc/kubernetes/admin.conf",issuer_CN="kubernetes",node="cp-1",serial_number="255",subject_CN="kubernetes-admin",subject_O="kubeadm:cluster-admins"} 0
+    # HELP x509_cert_error 1 for a certificate that cannot be read.
+    # TYPE x509_cert_error gauge
+    x509_cert_error{filename="x.crt",filepath="/x.crt"} 1
+    # HELP certctl_findings Findings of certctl by kind.
+    # TYPE certctl_findings gauge
+    certctl_findings{id="unreadable",severity="error"} 1
+    "#);
 }
 
 #[test]
@@ -148,13 +170,23 @@ fn junit_has_a_case_per_certificate_and_says_what_failed() {
     let good = certificate("/a&b.crt", CertificateKind::Leaf, YEAR);
     let bad = CertificateRow::broken("/x.crt", 1, CertificateKind::Leaf, "<no> \u{1} certificate".into());
     let rows = rows_of(None, &[good, bad], None, &BTreeMap::new());
-    insta::assert_snapshot!(judged(rows).junit().unwrap(), @"");
+    insta::assert_snapshot!(judged(rows).junit().unwrap(), @r#"
+    <?xml version="1.0" encoding="UTF-8"?>
+    <testsuites tests="2" failures="1">
+    <testsuite name="certctl" tests="2" failures="1">
+    <testcase classname="certificates" name="/a&amp;b.crt"/>
+    <testcase classname="certificates" name="/x.crt [1]">
+    <failure type="unreadable" message="error: &lt;no&gt; � certificate">put the file back from a back-up, or have it made anew</failure>
+    </testcase>
+    </testsuite>
+    </testsuites>
+    "#);
 }
 
 #[test]
 fn markdown_has_every_table() {
     let text = judged(node_rows(None)).markdown();
-    assert_eq!(text.matches("| --- |").count(), 3, "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("| --- ")).count(), 3, "{text}");
     assert!(text.contains("| CERTIFICATE AUTHORITY | EXPIRES |") && text.contains("| error | expired |"), "{text}");
 }
 
