@@ -47,6 +47,7 @@ fn fault(row: &InspectRow, add: &mut impl FnMut(Severity, FindingId, String, &st
     let renew = renew(row);
     match certificate.fault {
         // An agent of an older version reports the problem alone.
+        Some(Fault::NoCertificate) => {}
         None if problem.is_empty() => {}
         None | Some(Fault::Unreadable) if certificate.not_after.is_empty() => {
             add(

@@ -194,10 +194,18 @@ fn apiserver_names(apiserver: &ApiserverFacts, facts: &NodeFacts) -> Vec<String>
 
 /// The service `kubernetes` has the first address of the first range (`pkg/controlplane/instance.go`, `ServiceIPRange`).
 fn first_address(range: &str) -> Option<String> {
-    let (base, _) = range.split(',').next()?.split_once('/')?;
+    let (base, length) = range.split(',').next()?.split_once('/')?;
+    let length: u32 = length.parse().ok()?;
+    // What stands behind the prefix does not count.
     let first = match base.parse().ok()? {
-        IpAddr::V4(base) => IpAddr::from(base.to_bits().checked_add(1)?.to_be_bytes()),
-        IpAddr::V6(base) => IpAddr::from(base.to_bits().checked_add(1)?.to_be_bytes()),
+        IpAddr::V4(base) => {
+            let mask = u32::MAX.checked_shl(32_u32.checked_sub(length)?).unwrap_or(0);
+            IpAddr::from(((base.to_bits() & mask).checked_add(1)?).to_be_bytes())
+        }
+        IpAddr::V6(base) => {
+            let mask = u128::MAX.checked_shl(128_u32.checked_sub(length)?).unwrap_or(0);
+            IpAddr::from(((base.to_bits() & mask).checked_add(1)?).to_be_bytes())
+        }
     };
     Some(first.to_string())
 }

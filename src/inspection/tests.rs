@@ -98,7 +98,7 @@ impl Node {
             servers: BTreeMap::from([("admin.conf".into(), "api.example".into())]),
             apiserver: Some(ApiserverFacts {
                 advertise_address: "192.0.2.1".into(),
-                service_range: "10.96.0.0/12,fd00::/108".into(),
+                service_range: "10.96.3.7/12,fd00::/108".into(),
                 dns_domain: "cluster.local".into(),
             }),
             etcd_hosts: vec!["192.0.2.1".into()],

@@ -42,6 +42,8 @@ pub enum Fault {
     KeyUnreadable,
     /// There is no private key.
     KeyMissing,
+    /// There is no certificate, and none is needed: a kubeconfig with a token, a plugin, or files elsewhere.
+    NoCertificate,
 }
 
 /// One certificate of one file. A file that cannot be read is one row with a [`Self::problem`] and little else.

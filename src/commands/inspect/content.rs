@@ -176,8 +176,7 @@ fn kubeconfig_rows(path: &str, conf: &Kubeconfig, mode: Option<u32>, known: &[Ce
             |file| format!("its client certificate is the file {file}"),
         );
         let mut row = CertificateRow::broken(path, 0, CertificateKind::KubeconfigClient, why);
-        // Tokens and plugins are as good.
-        row.fault = None;
+        row.fault = Some(Fault::NoCertificate);
         rows.push(row);
     }
     match conf.ca_data() {

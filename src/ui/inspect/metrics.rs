@@ -86,7 +86,7 @@ fn place(row: &InspectRow) -> Vec<(String, String)> {
         return vec![
             (format!("{kind}_namespace"), (*namespace).to_owned()),
             (format!("{kind}_name"), (*name).to_owned()),
-            (format!("{kind}_key"), "ca.crt".to_owned()),
+            (format!("{kind}_key"), parts.get(3).copied().unwrap_or("ca.crt").to_owned()),
         ];
     }
     let mut labels = vec![
