@@ -49,9 +49,9 @@ pub(super) fn read(layout: &Layout) -> NodeFacts {
     }
 }
 
-/// Host of a kubeconfig's server, without brackets; `None` for what is no URL.
+/// The name that a kubeconfig wants in its server's certificate: the host, without brackets, unless it says otherwise.
 pub(super) fn server_host(conf: &Kubeconfig) -> Option<String> {
-    host(&conf.server().parse().ok()?)
+    conf.tls_server_name().or_else(|| host(&conf.server().parse().ok()?))
 }
 
 fn apiserver(layout: &Layout) -> ApiserverFacts {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct NodeFacts {
     /// True when the node has control-plane manifests.
     pub control_plane: bool,
-    /// Hosts of the API servers to which the node's kubeconfigs point, by file name.
+    /// The host or `tls-server-name` under which each kubeconfig of the node knows its API server, by file name.
     pub servers: BTreeMap<String, String>,
     /// From kube-apiserver's manifest; absent on workers.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -148,7 +148,11 @@ fn what_manifests_and_the_kubelets_configuration_say() {
         fixture.read(place).replace("--tls-cert-file=/etc", "--initial-advertise-peer-urls=https://[fd00::7]:2380 #");
     fixture.write("/etc/kubernetes/manifests/etcd.yaml", &etcd, 0o600);
     fixture.write("/var/lib/kubelet/config.yaml", "rotateCertificates: true\n", 0o644);
+    let conf = fixture.read("/etc/kubernetes/scheduler.conf");
+    let named = conf.replace("server: ", "tls-server-name: api.example.org\n    server: ");
+    fixture.write("/etc/kubernetes/scheduler.conf", &named, 0o600);
     let facts = reading(&fixture).facts;
+    assert_eq!(facts.servers["scheduler.conf"], "api.example.org");
     assert_eq!(
         facts.apiserver,
         Some(ApiserverFacts {
