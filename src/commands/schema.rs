@@ -9,33 +9,35 @@ use crate::ui::{View, schema_of};
 
 /// The documents, by their `kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-#[value(rename_all = "PascalCase")]
 pub(super) enum Document {
     /// `certctl inspect`
-    CertificateList,
+    #[value(name = "CertificateList")]
+    List,
     /// `certctl check`
-    CertificateCheck,
+    #[value(name = "CertificateCheck")]
+    Check,
     /// `certctl inspect --map`
-    CertificateMap,
+    #[value(name = "CertificateMap")]
+    Map,
 }
 
 impl Document {
-    pub(super) const ALL: [Self; 3] = [Self::CertificateList, Self::CertificateCheck, Self::CertificateMap];
+    pub(super) const ALL: [Self; 3] = [Self::List, Self::Check, Self::Map];
 
     pub(super) const fn kind(self) -> &'static str {
         match self {
-            Self::CertificateList => InspectReport::KIND,
-            Self::CertificateCheck => CheckReport::KIND,
-            Self::CertificateMap => MapReport::KIND,
+            Self::List => InspectReport::KIND,
+            Self::Check => CheckReport::KIND,
+            Self::Map => MapReport::KIND,
         }
     }
 
     /// Its schema as text.
     pub(super) fn schema(self) -> std::io::Result<String> {
         let schema: Schema = match self {
-            Self::CertificateList => schema_of::<InspectReport>(),
-            Self::CertificateCheck => schema_of::<CheckReport>(),
-            Self::CertificateMap => schema_of::<MapReport>(),
+            Self::List => schema_of::<InspectReport>(),
+            Self::Check => schema_of::<CheckReport>(),
+            Self::Map => schema_of::<MapReport>(),
         };
         Ok(serde_json::to_string_pretty(&schema)? + "\n")
     }
