@@ -153,7 +153,8 @@ fn what_manifests_and_the_kubelets_configuration_say() {
     fixture.write("/var/lib/kubelet/config.yaml", "rotateCertificates: true\n", 0o644);
     let conf = fixture.read("/etc/kubernetes/scheduler.conf");
     let line = conf.lines().find(|line| line.contains("server: ")).unwrap();
-    let named = conf.replace(line, &format!("{line}\n{}", line.replace("server: https://10.0.0.1:6443", "tls-server-name: api.example.org")));
+    let (indent, _) = line.split_once("server:").unwrap();
+    let named = conf.replace(line, &format!("{line}\n{indent}tls-server-name: api.example.org"));
     fixture.write("/etc/kubernetes/scheduler.conf", &named, 0o600);
     let facts = reading(&fixture).facts;
     assert_eq!(facts.servers["scheduler.conf"], "api.example.org");
