@@ -29,10 +29,15 @@ complete -c certctl -n "__fish_certctl_needs_command" -l context -d 'Name of the
 complete -c certctl -n "__fish_certctl_needs_command" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_needs_command" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_needs_command" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_needs_command" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_needs_command" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_needs_command" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -54,6 +59,7 @@ complete -c certctl -n "__fish_certctl_needs_command" -f -a "install" -d 'Instal
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "uninstall" -d 'Take certctl\'s objects and its agent out of the cluster'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "agent" -d 'Run the agent of one node (the DaemonSet does)'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "config" -d 'Show or check a configuration file'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "schema" -d 'Print the JSON schema of a document that certctl prints'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "completion" -d 'Print the completion script for a shell'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "version" -d 'Print the version'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "generate" -d 'Write the generated files of the source tree (completions, man pages, reference)'
@@ -64,10 +70,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l context -d '
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -75,6 +86,8 @@ complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l progress -d 
 plain\t'Lines'
 json\t'One JSON object a line, on stdout'
 none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l probe -d 'With --root /: ask the components of this node which certificate they serve'
+complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l map -d 'Show who presents and who checks each certificate, and whether the verifier\'s CAs include its signer'
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s h -l help -d 'Print help'
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l root -d 'The node\'s files below this folder (`/` on the node itself; elsewhere only files are written)' -r -F
@@ -150,10 +163,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fis
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and not __fish_seen_subcommand_from continue rollback finalize" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -179,10 +197,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_se
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from continue" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -202,10 +225,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_se
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from rollback" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from rollback" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from rollback" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from rollback" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from rollback" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from rollback" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -225,10 +253,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_se
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from finalize" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from finalize" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from finalize" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from finalize" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from finalize" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand rotate-ca; and __fish_seen_subcommand_from finalize" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -245,10 +278,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand status" -l context -d 'N
 complete -c certctl -n "__fish_certctl_using_subcommand status" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand status" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand status" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand status" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand status" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand status" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -315,10 +353,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand install" -l context -d '
 complete -c certctl -n "__fish_certctl_using_subcommand install" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand install" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand install" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand install" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand install" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand install" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -334,10 +377,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l context -d
 complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand uninstall" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -356,10 +404,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand agent" -l context -d 'Na
 complete -c certctl -n "__fish_certctl_using_subcommand agent" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand agent" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand agent" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand agent" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand agent" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand agent" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -375,10 +428,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_s
 complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand config; and not __fish_seen_subcommand_from view validate schema" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -397,10 +455,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from view" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -416,10 +479,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from validate" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -434,10 +502,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -447,15 +520,43 @@ json\t'One JSON object a line, on stdout'
 none\t'Nothing'"
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand config; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand schema" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand schema" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand schema" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand schema" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand schema" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand schema" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
+complete -c certctl -n "__fish_certctl_using_subcommand schema" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand schema" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand schema" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand schema" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c certctl -n "__fish_certctl_using_subcommand completion" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
 complete -c certctl -n "__fish_certctl_using_subcommand completion" -l context -d 'Name of the kubeconfig context to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand completion" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand completion" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand completion" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand completion" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand completion" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand completion" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -470,10 +571,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand version" -l context -d '
 complete -c certctl -n "__fish_certctl_using_subcommand version" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand version" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand version" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand version" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand version" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand version" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -488,10 +594,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand generate" -l context -d 
 complete -c certctl -n "__fish_certctl_using_subcommand generate" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand generate" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand generate" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand generate" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand generate" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand generate" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"

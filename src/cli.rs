@@ -7,8 +7,8 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
 use crate::commands::{
-    agent_cmd, completion, config, credential_plugin, generate, get_credentials, inspect, install, renew, repair,
-    rotate_ca, status, version,
+    agent_cmd, check, completion, config, credential_plugin, generate, get_credentials, inspect, install, renew, repair,
+    rotate_ca, schema, status, version,
 };
 use crate::context::{Context, GlobalArgs, Signal, called_as_plugin};
 use crate::error::Error;
@@ -28,8 +28,10 @@ pub struct Cli {
 /// What certctl can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show certificates: of a node's files, of kubeconfigs and PEM files, of the whole cluster
+    /// Show certificates and what is wrong: of a node's files, of kubeconfigs and PEM files, of an endpoint, of the whole cluster
     Inspect(inspect::InspectArgs),
+    /// Say what is wrong with certificates, with an exit code for CI
+    Check(check::CheckArgs),
     /// Renew certificates of a node, on the node
     Renew(renew::RenewArgs),
     /// Bring back a cluster whose certificates have expired, on a node of it
@@ -50,6 +52,8 @@ pub enum Command {
     Agent(agent_cmd::AgentArgs),
     /// Show or check a configuration file
     Config(config::ConfigArgs),
+    /// Print the JSON schema of a document that certctl prints
+    Schema(schema::SchemaArgs),
     /// Print the completion script for a shell
     Completion(completion::CompletionArgs),
     /// Print the version
@@ -115,6 +119,7 @@ pub fn no_core_dumps() -> nix::Result<()> {
 async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
     match command {
         Command::Inspect(args) => inspect::run(context, &args).await,
+        Command::Check(args) => check::run(context, &args).await,
         Command::Renew(args) => renew::run(context, &args).await,
         Command::Repair(args) => repair::run(context, &args).await,
         Command::RotateCa(args) => rotate_ca::run(context, &args).await,
@@ -125,6 +130,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
         Command::Uninstall(args) => install::uninstall(context, &args).await,
         Command::Agent(args) => agent_cmd::run(context, &args).await,
         Command::Config(args) => config::run(context, &args),
+        Command::Schema(args) => schema::run(context, &args),
         Command::Completion(args) => completion::run(context, &args, command_tree(false)),
         Command::Version(args) => version::run(context, &args),
         Command::Generate(args) => generate::run(context, &args, &command_tree(false)),

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::cluster::Access;
 use crate::error::{Error, ErrorKind};
-use crate::ui::{Answer, ColourChoice, Format, Options, ProgressChoice, Ui};
+use crate::ui::{Answer, ColourChoice, Format, FormatParser, Options, ProgressChoice, Ui};
 
 /// The name under which kubectl finds the same binary as a plugin.
 const PLUGIN: &str = "kubectl-certctl";
@@ -33,8 +33,8 @@ pub struct GlobalArgs {
     /// How long to wait for one API request, for example 10s or 1m
     #[arg(long, global = true, value_name = "DURATION", value_parser = crate::config::parse_duration)]
     pub request_timeout: Option<SignedDuration>,
-    /// Output format: table, wide, json or yaml
-    #[arg(short, long, global = true, value_name = "FORMAT", hide_possible_values = true)]
+    /// Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense
+    #[arg(short, long, global = true, value_name = "FORMAT", value_parser = FormatParser, hide_possible_values = true)]
     pub output: Option<Format>,
     /// When to use colour: auto, always or never
     #[arg(long, global = true, value_name = "WHEN", default_value_t, hide_possible_values = true)]
@@ -66,7 +66,7 @@ impl Context {
     /// The format asked for with `-o`, or a command's own default.
     #[must_use]
     pub fn format_or(&self, default: Format) -> Format {
-        self.global.output.unwrap_or(default)
+        self.global.output.clone().unwrap_or(default)
     }
 
     /// Where to find the cluster, by the global flags; `verb` names the command in the API server's audit log.
@@ -174,7 +174,7 @@ impl Interrupt {
 #[must_use]
 pub fn build(global: &GlobalArgs) -> (Context, watch::Sender<Option<Signal>>) {
     let (sender, signal) = watch::channel(None);
-    let ui = Ui::new(Options { colour: global.color, progress: global.progress, format: global.output });
+    let ui = Ui::new(Options { colour: global.color, progress: global.progress, format: global.output.clone() });
     let context = Context {
         ui,
         now: now(),

@@ -220,6 +220,9 @@ impl From<ClusterError> for Error {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::Unsupported {
+            return Self::usage(error.to_string()).hint("use table, wide, json, yaml or jsonpath=TEMPLATE");
+        }
         let kind = if is_broken_pipe(&error) { ErrorKind::OutputClosed } else { ErrorKind::Failed };
         Self::new(kind, format!("cannot write the output: {error}"))
     }

@@ -7,17 +7,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Each top-level module and what it may import. `ENTRY` modules wire everything together.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("pki", &[]),
     ("plan", &["pki"]),
     ("rotation", &["pki", "plan"]),
+    ("inspection", &["pki", "plan"]),
     ("api", &["pki", "plan"]),
     ("config", &["pki", "plan"]),
     ("node", &["pki", "plan", "rotation"]),
-    ("cluster", &["pki", "plan", "rotation", "api"]),
+    ("cluster", &["pki", "plan", "rotation", "inspection", "api"]),
     ("probe", &["pki", "plan", "rotation"]),
     ("remote", &[]),
-    ("ui", &["pki", "plan", "rotation"]),
+    ("ui", &["pki", "plan", "rotation", "inspection"]),
     ("engine", &["pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "error"]),
     ("agent", &["pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "engine", "error"]),
     ("error", &["cluster", "ui"]),
@@ -25,15 +26,28 @@ const LAYERS: [(&str, &[&str]); 16] = [
     (
         "commands",
         &[
-            "pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "remote", "engine", "agent", "ui",
-            "error", "context",
+            "pki",
+            "plan",
+            "rotation",
+            "inspection",
+            "api",
+            "config",
+            "node",
+            "cluster",
+            "probe",
+            "remote",
+            "engine",
+            "agent",
+            "ui",
+            "error",
+            "context",
         ],
     ),
     ("cli", &["commands", "context", "error", "ui", "config"]),
 ];
 
 /// Modules that know no clock, no file, no network and no terminal.
-const PURE: [&str; 3] = ["pki", "plan", "rotation"];
+const PURE: [&str; 4] = ["pki", "plan", "rotation", "inspection"];
 
 /// What a pure module may not mention. Entropy is the one allowed impurity.
 const IMPURE: [&str; 13] = [

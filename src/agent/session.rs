@@ -293,7 +293,7 @@ impl Session {
                 problems.push(error.to_string());
                 // What was seen last stands until something else is seen: a node that cannot look has not changed.
                 let last = self.reported.clone().unwrap_or_default();
-                Observation { state: last.state, rows: last.certificates, problems: Vec::new() }
+                Observation { state: last.state, rows: last.certificates, facts: last.facts, problems: Vec::new() }
             }
         };
         problems.extend(observed.problems.iter().chain(authorities.problems()).cloned());
@@ -306,6 +306,7 @@ impl Session {
                 && observed.state.disk.ca_key.as_ref() != observed.state.disk.ca_bundle.first(),
             state: observed.state,
             certificates: observed.rows,
+            facts: observed.facts,
             made: self.made.clone(),
             snapshot: self.snapshot.clone(),
             sealed_keys: self.handout.keys.clone(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::cluster_pki::AuthorityRecord;
 use crate::pki::{CaId, Sealed, SealingPublicKey};
-use crate::plan::{CertificateRow, NodeState, NodeTarget};
+use crate::plan::{CertificateRow, NodeFacts, NodeState, NodeTarget};
 
 /// Wanted state, written by the driver. The agent of the node is the only other reader that matters.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -157,6 +157,8 @@ pub struct NodePkiStatus {
     pub state: NodeState,
     /// Every certificate of the node.
     pub certificates: Vec<CertificateRow>,
+    /// What else its files say: odd files, the kubelet's settings, names that servers need.
+    pub facts: NodeFacts,
     /// The CA made on request.
     pub made: Option<Made>,
     /// The snapshot of etcd made on request.

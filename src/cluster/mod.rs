@@ -6,6 +6,7 @@ mod client;
 mod containers;
 pub mod csr;
 mod edit;
+mod embedded;
 mod error;
 pub mod exec;
 mod install;
@@ -23,6 +24,7 @@ pub mod trust;
 mod wire;
 
 pub use client::{Access, Cluster};
+pub use embedded::Bundle;
 pub use error::ClusterError;
 pub use install::{InstallOptions, manifests};
 pub use lease::{DriverLease, Holder, leader_node, release_leader};

@@ -18,8 +18,24 @@ pub(super) async fn pages<K, T>(api: &Api<K>, what: &str, keep: impl Fn(K) -> Ve
 where
     K: Clone + DeserializeOwned + Debug,
 {
+    pages_of(api, what, ListParams::default(), keep).await
+}
+
+/// As [`pages`], of the objects that `selected` selects.
+///
+/// # Errors
+/// As [`pages`].
+pub(super) async fn pages_of<K, T>(
+    api: &Api<K>,
+    what: &str,
+    selected: ListParams,
+    keep: impl Fn(K) -> Vec<T>,
+) -> Result<Vec<T>, ClusterError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
     let mut kept = Vec::new();
-    let mut params = ListParams::default().limit(PAGE);
+    let mut params = selected.clone().limit(PAGE);
     loop {
         match api.list(&params).await {
             Ok(page) => {
@@ -32,7 +48,7 @@ where
             // The first page is too old to be continued; the whole list at once never is (client-go's pager does the same).
             Err(kube::Error::Api(status)) if status.code == 410 && params.continue_token.is_some() => {
                 kept.clear();
-                params = ListParams::default();
+                params = selected.clone();
             }
             Err(error) => return Err(ClusterError::call("list", what)(error)),
         }

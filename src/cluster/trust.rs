@@ -41,7 +41,7 @@ pub fn cluster_info(map: &ConfigMap) -> Vec<CaId> {
 
 /// Where the CA stands in that kubeconfig, which has one cluster, and neither users nor contexts
 /// (`cmd/kubeadm/app/phases/bootstraptoken/clusterinfo`).
-const CLUSTER_INFO_CA: &str = "/clusters/0/cluster/certificate-authority-data";
+pub(super) const CLUSTER_INFO_CA: &str = "/clusters/0/cluster/certificate-authority-data";
 
 /// A ConfigMap's text field.
 fn field<'a>(map: &'a ConfigMap, key: &str) -> Option<&'a str> {
@@ -49,7 +49,7 @@ fn field<'a>(map: &'a ConfigMap, key: &str) -> Option<&'a str> {
 }
 
 /// Where an object's caBundles are: kind, and the JSON pointers to look at (`*` stands for every element).
-const CA_BUNDLES: [(&str, &str, &str, &str); 4] = [
+pub(super) const CA_BUNDLES: [(&str, &str, &str, &str); 4] = [
     ("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", "/webhooks/*/clientConfig/caBundle"),
     ("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration", "/webhooks/*/clientConfig/caBundle"),
     ("apiregistration.k8s.io", "v1", "APIService", "/spec/caBundle"),
@@ -247,12 +247,14 @@ fn with_signer(text: &str, signer: Option<&str>) -> Result<String, String> {
     serde_saphyr::to_string(&config).map_err(|error| error.to_string())
 }
 
-fn resource((group, version, kind, pointer): (&str, &str, &str, &'static str)) -> (ApiResource, &'static str) {
+pub(super) fn resource(
+    (group, version, kind, pointer): (&str, &str, &str, &'static str),
+) -> (ApiResource, &'static str) {
     (ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind)), pointer)
 }
 
 /// Every existing path that a pattern with at most one `*` stands for.
-fn expand(data: &Value, pattern: &str) -> Vec<String> {
+pub(super) fn expand(data: &Value, pattern: &str) -> Vec<String> {
     let Some((list, rest)) = pattern.split_once("/*") else {
         return data.pointer(pattern).map(|_| pattern.to_owned()).into_iter().collect();
     };
@@ -264,7 +266,7 @@ fn decode(base64: &str) -> Vec<CaId> {
     pem_of(base64).map(|pem| ca_ids(&pem)).unwrap_or_default()
 }
 
-fn pem_of(base64: &str) -> Option<String> {
+pub(super) fn pem_of(base64: &str) -> Option<String> {
     use base64::Engine as _;
     String::from_utf8(base64::engine::general_purpose::STANDARD.decode(base64).ok()?).ok()
 }

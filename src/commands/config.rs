@@ -50,9 +50,13 @@ pub(crate) fn run(context: &Context, args: &ConfigArgs) -> Result<(), Error> {
 fn view(context: &Context, config: &Config) -> Result<(), Error> {
     let text = match context.format_or(Format::Yaml) {
         Format::Json => serde_json::to_string_pretty(config).map_err(std::io::Error::from)? + "\n",
+        Format::JsonPath(template) => {
+            template.fill(&serde_json::to_value(config).map_err(std::io::Error::from)?) + "\n"
+        }
         Format::Table | Format::Wide | Format::Yaml => {
             serde_saphyr::to_string(config).map_err(std::io::Error::other)?
         }
+        other => return Err(Error::usage(format!("-o {} makes no sense for a configuration", other.word()))),
     };
     Ok(context.ui.data(&text)?)
 }

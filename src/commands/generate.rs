@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap_complete::Shell;
 
+use super::schema::Document;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
+use crate::inspection::FindingId;
 
 /// Arguments of `certctl generate`.
 #[derive(Debug, clap::Args)]
@@ -47,6 +49,10 @@ pub fn files(tree: &clap::Command) -> std::io::Result<Vec<(String, Vec<u8>)>> {
         ("docs/exit-codes.md".into(), exit_codes().into_bytes()),
         ("docs/config.schema.json".into(), schema()?.into_bytes()),
     ];
+    for document in Document::ALL {
+        files.push((format!("docs/schemas/{}.json", document.kind()), document.schema()?.into_bytes()));
+    }
+    files.push(("docs/findings.md".into(), findings().into_bytes()));
     man_pages(tree.clone(), &mut files)?;
     Ok(files)
 }
@@ -68,6 +74,15 @@ fn man_pages(mut tree: clap::Command, files: &mut Vec<(String, Vec<u8>)>) -> std
 
 fn schema() -> std::io::Result<String> {
     Ok(serde_json::to_string_pretty(&schemars::schema_for!(Config))? + "\n")
+}
+
+fn findings() -> String {
+    let rows = FindingId::ALL.iter().map(|id| format!("| `{id}` | {} |\n", id.meaning()));
+    format!(
+        "# Findings\n\nMade by `certctl generate` from `src/inspection/finding.rs`. `certctl inspect` and `certctl check` report them. An id \
+         keeps its meaning.\n\n| id | meaning |\n| --- | --- |\n{}",
+        rows.collect::<String>()
+    )
 }
 
 fn exit_codes() -> String {

@@ -1,6 +1,7 @@
 //! One file per command: its arguments and what it does. Load, decide, apply, render; anything longer lives below.
 
 pub mod agent_cmd;
+pub mod check;
 pub mod completion;
 pub mod config;
 pub mod credential_plugin;
@@ -11,5 +12,6 @@ pub mod install;
 pub mod renew;
 pub mod repair;
 pub mod rotate_ca;
+pub mod schema;
 pub mod status;
 pub mod version;

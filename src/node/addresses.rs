@@ -1,13 +1,13 @@
 //! Where the components of this node answer: as their manifests and the kubelet's configuration say, else kubeadm's ports
 //! (`cmd/kubeadm/app/constants/constants.go`).
 
-use std::fs;
 use std::net::IpAddr;
 
 use hyper::Uri;
 
 use super::layout::Layout;
 use super::manifest::CommandLine;
+use super::whole_file;
 use crate::plan::Component;
 
 const APISERVER_PORT: u16 = 6443;
@@ -101,13 +101,19 @@ impl OwnApiserver {
 
 /// The host of a URL, where it is an IP address.
 fn ip(uri: &Uri) -> Option<IpAddr> {
-    uri.host()?.trim_matches(['[', ']']).parse().ok()
+    host(uri)?.parse().ok()
 }
 
-fn command(layout: &Layout, component: Component) -> CommandLine {
+/// The host of a URL, without the brackets of an IPv6 address.
+pub(super) fn host(uri: &Uri) -> Option<String> {
+    uri.host().map(|host| host.trim_matches(['[', ']']).to_owned())
+}
+
+/// The command line in a component's manifest, wherever that stands now; empty without a readable one.
+pub(super) fn command(layout: &Layout, component: Component) -> CommandLine {
     let places = [layout.manifest(component), layout.parked_edited(component), layout.parked(component)];
-    let yaml = places.iter().find_map(|place| fs::read_to_string(place).ok()).unwrap_or_default();
-    CommandLine::read(&yaml).unwrap_or_default()
+    let yaml = places.iter().find_map(|place| whole_file::read(place).ok()).unwrap_or_default();
+    CommandLine::read(&String::from_utf8_lossy(&yaml)).unwrap_or_default()
 }
 
 fn port(command: &CommandLine, default: u16) -> u16 {
@@ -121,7 +127,7 @@ fn component(layout: &Layout, component: Component, default: u16) -> String {
 
 /// `port` and `address` of `KubeletConfiguration` (`k8s.io/kubelet/config/v1beta1`).
 fn kubelet(layout: &Layout) -> String {
-    let yaml = fs::read_to_string(layout.path("/var/lib/kubelet/config.yaml")).unwrap_or_default();
+    let yaml = whole_file::text(&layout.path("/var/lib/kubelet/config.yaml"));
     let config: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap_or_default();
     // A port of 0 stands for the default in that API.
     let port = config["port"].as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
@@ -140,6 +146,8 @@ fn address(bind: Option<&str>, port: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::fixture::Fixture;
     use super::*;
 

@@ -8,6 +8,7 @@ use super::atomic;
 use super::error::NodeError;
 use super::key_files;
 use super::layout::{CA_CERT, CA_KEY, Layout};
+use super::whole_file;
 use crate::pki::{CaId, Certificate, CertificateAuthority, PrivateKey};
 
 /// CA certificates and, on control-plane nodes, CA keys, kept in `/var/lib/certctl/authorities`: `ID.crt` and `ID.key` (0600 in a
@@ -39,7 +40,7 @@ impl Authorities {
         files.sort();
         files.push(layout.path(CA_CERT));
         for path in files {
-            let Ok(pem) = fs::read(&path) else { continue };
+            let Ok(pem) = whole_file::read(&path) else { continue };
             for certificate in Certificate::each_from_pem(&pem) {
                 match certificate {
                     Ok(certificate) => all.know(certificate),
@@ -205,11 +206,8 @@ impl Authorities {
 
 /// Reads a private key; `None` when there is no file.
 pub(crate) fn read_key(path: &Path, named: &str) -> Result<Option<PrivateKey>, NodeError> {
-    match fs::read(path) {
-        Ok(pem) => {
-            let pem = zeroize::Zeroizing::new(pem);
-            PrivateKey::from_pem(&pem).map(Some).map_err(NodeError::pki(named))
-        }
+    match whole_file::read(path) {
+        Ok(pem) => PrivateKey::from_pem(&pem).map(Some).map_err(NodeError::pki(named)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(NodeError::io("read", path)(error)),
     }

@@ -9,6 +9,7 @@ mod credential_cache;
 mod cri;
 mod error;
 mod etcd;
+mod facts;
 #[cfg(test)]
 mod fixture;
 mod journal;
@@ -26,6 +27,7 @@ mod static_pods;
 mod switch;
 mod systemd;
 mod unit;
+mod whole_file;
 
 pub use crate::plan::{CertificateKind, CertificateRow};
 pub use addresses::{Addresses, EtcdAddresses};
@@ -46,6 +48,7 @@ pub use static_pods::StaticPods;
 pub use switch::Recovered;
 pub use systemd::{Systemd, UnitState};
 pub use unit::{Program, install_unit, keep_token, remove_unit};
+pub use whole_file::read_whole;
 
 /// Reading and writing of whole files for the agent's own state (the sealing key): the one writer of this crate.
 pub mod files {

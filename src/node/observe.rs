@@ -14,7 +14,7 @@ use super::static_pods::StaticPods;
 use super::systemd::{KUBELET, Systemd};
 use crate::pki::Certificate;
 use crate::plan::row::CertificateRow;
-use crate::plan::{Component, Conf, LoadedState, NodeState, ProcessState};
+use crate::plan::{Component, Conf, LoadedState, NodeFacts, NodeState, ProcessState};
 
 /// One machine: its files, its container runtime and its systemd.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Observation {
     pub state: NodeState,
     /// Every certificate of the node.
     pub rows: Vec<CertificateRow>,
+    /// What else the files say.
+    pub facts: NodeFacts,
     /// What could not be seen, in words. What is missing for it is `None` in the state.
     pub problems: Vec<String>,
 }
@@ -97,10 +99,11 @@ impl Node {
     /// # Errors
     /// `history.json` cannot be read or written; all else is a line in [`Observation::problems`].
     pub async fn observe(&self, known: &[Certificate]) -> Result<Observation, NodeError> {
-        let DiskReading { state: disk, rows } = read_disk(&self.layout, known);
+        let DiskReading { state: disk, rows, facts } = read_disk(&self.layout, known);
         let mut observation = Observation {
             state: NodeState { control_plane: self.layout.is_control_plane(), disk, ..NodeState::default() },
             rows,
+            facts,
             problems: Vec::new(),
         };
         let mut history = History::open(&self.layout)?;

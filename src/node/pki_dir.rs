@@ -6,12 +6,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::addresses::OwnApiserver;
+use super::error::in_full;
 use super::layout::{CA_KEY, KUBELET_CLIENT, KUBELET_SERVER, Layout, PKI_FILES, SIGNER};
-use super::manifest;
-use super::{Authorities, authorities::read_key};
+use super::whole_file;
+use super::{Authorities, authorities::read_key, facts, manifest};
 use crate::pki::{CaId, Certificate, Kubeconfig};
-use crate::plan::row::{CertificateKind, CertificateRow, issuer_of};
-use crate::plan::{Component, Conf, ConfState, DiskState, Leaf, LeafState};
+use crate::plan::row::{CertificateKind, CertificateRow, Fault, issuer_of};
+use crate::plan::{Component, Conf, ConfState, DiskState, Leaf, LeafState, NodeFacts};
 
 /// What stands in the files of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct DiskReading {
     pub state: DiskState,
     /// Every certificate, for people.
     pub rows: Vec<CertificateRow>,
+    /// What else the files say.
+    pub facts: NodeFacts,
 }
 
 /// Reads every certificate file below the layout's root. `known` are CAs besides those on the node, for finding issuers.
@@ -31,10 +34,11 @@ pub fn read_disk(layout: &Layout, known: &[Certificate]) -> DiskReading {
     cas.extend(known.iter().cloned());
     for other in ["etcd/ca.crt", "front-proxy-ca.crt"] {
         let path = layout.path("/etc/kubernetes/pki").join(other);
-        cas.extend(Certificate::each_from_pem(&fs::read(path).unwrap_or_default()).into_iter().flatten());
+        cas.extend(Certificate::each_from_pem(&whole_file::read(&path).unwrap_or_default()).into_iter().flatten());
     }
     let apiserver = OwnApiserver::read(layout);
-    let mut reader = Reader { layout, apiserver, cas, reading: DiskReading::default() };
+    let reading = DiskReading { facts: facts::read(layout), ..DiskReading::default() };
+    let mut reader = Reader { layout, apiserver, cas, reading };
     reader.pki();
     reader.authority_state(&authorities);
     Conf::ALL.into_iter().for_each(|conf| reader.conf(conf));
@@ -73,14 +77,14 @@ impl Reader<'_> {
     fn authority_state(&mut self, authorities: &Authorities) {
         self.reading.state.kept = authorities.kept();
         self.reading.state.ca_key = self.key_id(CA_KEY);
-        if let Ok(pem) = fs::read(self.layout.path(SIGNER)) {
+        if let Ok(pem) = whole_file::read(&self.layout.path(SIGNER)) {
             let certificate = Certificate::first_from_pem(&pem).ok();
             // The pair counts only when both halves are of one CA.
             self.reading.state.signer_file =
                 certificate.map(|ca| ca.ca_id()).filter(|id| self.key_id(SIGNER).as_ref() == Some(id));
         }
         let manifest = self.layout.manifest(Component::KubeControllerManager);
-        let yaml = fs::read_to_string(manifest).unwrap_or_default();
+        let yaml = whole_file::text(&manifest);
         self.reading.state.own_signer = manifest::has_own_signer(&yaml).unwrap_or(false);
     }
 
@@ -93,6 +97,9 @@ impl Reader<'_> {
             Err(error) => return self.broken(&named, 0, kind, error.to_string()),
         };
         let own_server = self.apiserver.is(parsed.server());
+        if let Some(host) = facts::server_host(&parsed) {
+            self.reading.facts.servers.insert(conf.file_name().to_owned(), host);
+        }
         let mut state = ConfState { own_server, ..ConfState::default() };
         if let Some(client) = parsed.client_certificate() {
             state.issuer = issuer_of(&client, &self.cas);
@@ -100,7 +107,7 @@ impl Reader<'_> {
             self.row(&named, 0, kind, &client);
             self.last_key_mode(&named);
             if parsed.client_key().is_none_or(|key| !key.matches(&client)) {
-                self.problem("its private key does not belong to the client certificate");
+                self.problem(Fault::KeyMismatch, "its private key does not belong to the client certificate");
             }
         } else if parsed.client_certificate_pem().is_some() {
             self.broken(&named, 0, kind, "its client-certificate-data is no certificate".to_owned());
@@ -153,8 +160,8 @@ impl Reader<'_> {
     /// The bytes of a file; `None` without a row when it is absent, with one when it cannot be read.
     fn bytes(&mut self, named: &str, kind: CertificateKind) -> Option<zeroize::Zeroizing<Vec<u8>>> {
         let path = self.layout.resolve(&self.layout.path(named));
-        match fs::read(path) {
-            Ok(bytes) => Some(zeroize::Zeroizing::new(bytes)),
+        match whole_file::read(&path) {
+            Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 self.broken(named, 0, kind, format!("cannot be read: {error}"));
@@ -197,21 +204,29 @@ impl Reader<'_> {
     fn check_key(&mut self, named: &str, key: &str) {
         let path = self.layout.resolve(&self.layout.path(key));
         if !path.exists() {
+            let lacks =
+                |row: &&mut CertificateRow| row.path == named && row.index == 0 && row.kind == CertificateKind::Leaf;
+            if let Some(row) = self.reading.rows.iter_mut().find(lacks) {
+                row.fault.get_or_insert(Fault::KeyMissing);
+            }
             return;
         }
         let mode = octal_mode(&path);
         let key = read_key(&path, key);
-        let bundle =
-            Certificate::each_from_pem(&fs::read(self.layout.resolve(&self.layout.path(named))).unwrap_or_default());
+        let bundle = Certificate::each_from_pem(
+            &whole_file::read(&self.layout.resolve(&self.layout.path(named))).unwrap_or_default(),
+        );
         let fits = |key: &crate::pki::PrivateKey| bundle.iter().flatten().any(|certificate| key.matches(certificate));
         let problem = match &key {
             Ok(Some(key)) if fits(key) => None,
-            Ok(_) => Some("its private key belongs to another certificate".to_owned()),
-            Err(error) => Some(with_source(error)),
+            Ok(_) => Some((Fault::KeyMismatch, "its private key belongs to another certificate".to_owned())),
+            Err(error) => Some((Fault::KeyUnreadable, in_full(error))),
         };
         if let Some(row) = self.reading.rows.iter_mut().find(|row| row.path == named && row.index == 0) {
             row.key_mode = mode;
-            row.problem = row.problem.take().or(problem);
+            if let (None, Some((fault, problem))) = (&row.problem, problem) {
+                (row.fault, row.problem) = (Some(fault), Some(problem));
+            }
         }
     }
 
@@ -222,8 +237,9 @@ impl Reader<'_> {
         }
     }
 
-    fn problem(&mut self, text: &str) {
+    fn problem(&mut self, fault: Fault, text: &str) {
         if let Some(row) = self.reading.rows.last_mut() {
+            row.fault.get_or_insert(fault);
             row.problem.get_or_insert_with(|| text.to_owned());
         }
     }
@@ -235,8 +251,4 @@ impl Reader<'_> {
 
 fn octal_mode(path: &Path) -> Option<String> {
     fs::metadata(path).ok().map(|data| format!("{:04o}", data.permissions().mode() & 0o7777))
-}
-
-fn with_source(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }

@@ -12,6 +12,8 @@ use crate::pki::{CaId, Certificate, CertificateRequest, PrivateKey};
 use crate::plan::{Component, Conf, Leaf, Op};
 
 mod kubelet;
+mod malformed;
+mod odd_files;
 mod reading;
 
 /// CA 2 staged on the node: kept, cross-signed both ways, the old CA kept too.

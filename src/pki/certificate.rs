@@ -33,6 +33,7 @@ struct Inner {
     spki: Vec<u8>,
     key_description: String,
     key_algorithm: Option<KeyAlgorithm>,
+    signature_description: String,
     extensions: Vec<Extension>,
     details: Details,
 }
@@ -256,6 +257,12 @@ impl Certificate {
         self.0.key_description.clone()
     }
 
+    /// Algorithm of its issuer's signature by Go's name (`SHA256-RSA`), or an OID.
+    #[must_use]
+    pub fn signature_description(&self) -> String {
+        self.0.signature_description.clone()
+    }
+
     /// Every extension with its exact bytes, in order.
     pub(super) fn extensions(&self) -> &[Extension] {
         &self.0.extensions
@@ -286,6 +293,7 @@ fn read(der: &[u8], parsed: &X509Certificate<'_>) -> Result<Inner, PkiError> {
         spki: spki.raw.to_vec(),
         key_description,
         key_algorithm,
+        signature_description: public_key::signature_name(&parsed.signature_algorithm.algorithm.to_id_string()),
         extensions: raw_extensions(parsed)?,
         details: read_details(parsed),
     })

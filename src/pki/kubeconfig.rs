@@ -152,6 +152,12 @@ impl Kubeconfig {
         self.cluster()["server"].as_str().unwrap_or_default()
     }
 
+    /// The name that the server's certificate must have in place of its host.
+    #[must_use]
+    pub fn tls_server_name(&self) -> Option<String> {
+        text(self.cluster(), "tls-server-name")
+    }
+
     /// The CAs it trusts, in order; none when `certificate-authority-data` is absent.
     ///
     /// # Errors

@@ -73,3 +73,24 @@ fn curve(spki: &SubjectPublicKeyInfo<'_>) -> String {
         None => "EC with explicit parameters".into(),
     }
 }
+
+/// Go's name of a signature algorithm (`crypto/x509/x509.go`, `signatureAlgorithmDetails`); an unknown one is its OID.
+pub(super) fn signature_name(oid: &str) -> String {
+    let name = match oid {
+        "1.2.840.113549.1.1.2" => "MD2-RSA",
+        "1.2.840.113549.1.1.4" => "MD5-RSA",
+        "1.2.840.113549.1.1.5" | "1.3.14.3.2.29" => "SHA1-RSA",
+        "1.2.840.113549.1.1.10" => "RSA-PSS",
+        "1.2.840.113549.1.1.11" => "SHA256-RSA",
+        "1.2.840.113549.1.1.12" => "SHA384-RSA",
+        "1.2.840.113549.1.1.13" => "SHA512-RSA",
+        "1.2.840.10040.4.3" => "DSA-SHA1",
+        "1.2.840.10045.4.1" => "ECDSA-SHA1",
+        "1.2.840.10045.4.3.2" => "ECDSA-SHA256",
+        "1.2.840.10045.4.3.3" => "ECDSA-SHA384",
+        "1.2.840.10045.4.3.4" => "ECDSA-SHA512",
+        "1.3.101.112" => "Ed25519",
+        other => other,
+    };
+    name.to_owned()
+}

@@ -2,6 +2,7 @@
 
 mod cluster_op;
 mod event;
+mod facts;
 mod op;
 mod ops;
 pub mod renewal;
@@ -13,9 +14,10 @@ mod target;
 
 pub use cluster_op::ClusterOp;
 pub use event::{Event, EventKind};
+pub use facts::{ApiserverFacts, FileFault, KubeletFacts, NodeFacts, OddFile};
 pub use op::Op;
 pub use ops::{node_ops, same_set};
-pub use row::{CertificateKind, CertificateRow};
+pub use row::{CertificateKind, CertificateRow, Fault};
 pub use state::{
     Component, Conf, ConfState, DiskState, EndpointState, Leaf, LeafState, LoadedState, NodeState, ProcessState,
     Verdict,

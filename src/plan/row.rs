@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::pki::{CaId, Certificate};
+use crate::pki::{CaId, Certificate, hex};
 
 /// What a certificate is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +24,26 @@ pub enum CertificateKind {
     KubeletClient,
     /// The kubelet's serving certificate.
     KubeletServing,
+    /// A CA in an object of the API: kube-root-ca.crt, cluster-info, a token Secret, a caBundle.
+    Trust,
+    /// What an endpoint showed in a handshake.
+    Served,
+}
+
+/// What is wrong with a certificate's file or with the key beside it, for programs; [`CertificateRow::problem`] says it to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The file, or this block of it, gave no certificate.
+    Unreadable,
+    /// The private key belongs to another certificate.
+    KeyMismatch,
+    /// The private key cannot be read.
+    KeyUnreadable,
+    /// There is no private key.
+    KeyMissing,
+    /// There is no certificate, and none is needed: a kubeconfig with a token, a plugin, or files elsewhere.
+    NoCertificate,
 }
 
 /// One certificate of one file. A file that cannot be read is one row with a [`Self::problem`] and little else.
@@ -72,12 +92,21 @@ pub struct CertificateRow {
     /// Key algorithm and size.
     #[serde(default)]
     pub key_algorithm: String,
+    /// Algorithm of the issuer's signature, by Go's name (`SHA256-RSA`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub signature_algorithm: String,
+    /// Subject key identifier, hex.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject_key_id: String,
     /// Mode of the file that holds the private key, octal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_mode: Option<String>,
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// The same, as one of a few words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
 }
 
 impl CertificateRow {
@@ -112,8 +141,11 @@ impl CertificateRow {
             not_after_seconds: certificate.not_after().as_second(),
             usages: usages.into_iter().filter(|(_, has)| *has).map(|(name, _)| name.to_owned()).collect(),
             key_algorithm: certificate.key_description(),
+            signature_algorithm: certificate.signature_description(),
+            subject_key_id: certificate.subject_key_id().map(hex).unwrap_or_default(),
             key_mode: None,
             problem: None,
+            fault: None,
         }
     }
 
@@ -134,8 +166,11 @@ impl CertificateRow {
             not_after_seconds: 0,
             usages: Vec::new(),
             key_algorithm: String::new(),
+            signature_algorithm: String::new(),
+            subject_key_id: String::new(),
             key_mode: None,
             problem: Some(problem),
+            fault: Some(Fault::Unreadable),
         }
     }
 }

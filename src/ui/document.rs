@@ -1,25 +1,15 @@
 //! Output for programs: JSON and YAML documents with a version, a kind and a time, like kubeadm's.
 
+use std::io::{Error, ErrorKind};
+
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
-use super::{Table, Ui};
+use super::{Format, Table, Ui};
 
 /// The version of every document that certctl prints or reads. Within a version, fields are only added.
 pub const API_VERSION: &str = "certctl.dev/v1alpha1";
-
-/// What `-o` accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// Columns for people.
-    Table,
-    /// More columns.
-    Wide,
-    /// One JSON document.
-    Json,
-    /// One YAML document.
-    Yaml,
-}
 
 /// Something that a command shows, in every format.
 pub trait View: Serialize {
@@ -33,6 +23,50 @@ pub trait View: Serialize {
     fn text(&self, wide: bool) -> String {
         self.table(wide).to_string()
     }
+
+    /// The form for a wiki, an issue or a CI summary.
+    fn markdown(&self) -> String {
+        self.table(false).markdown()
+    }
+
+    /// Its names for `-o name`; `None` for a view that is no list of things.
+    fn names(&self) -> Option<Vec<String>> {
+        None
+    }
+
+    /// Its metrics in Prometheus' text format, as of `now`; `None` for a view without metrics.
+    fn metrics(&self, _now: Timestamp) -> Option<String> {
+        None
+    }
+
+    /// Test results in JUnit's XML; `None` for a view that judges nothing.
+    fn junit(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The JSON schema of a view's document.
+#[must_use]
+pub fn schema_of<V: View + JsonSchema>() -> Schema {
+    // What is printed, not what would be accepted: a field that may be left out is not required.
+    let settings = schemars::generate::SchemaSettings::default().for_serialize();
+    let mut schema = settings.into_generator().into_root_schema_for::<V>();
+    let head = [
+        ("apiVersion", serde_json::json!({ "const": API_VERSION })),
+        ("kind", serde_json::json!({ "const": V::KIND })),
+        ("generatedAt", serde_json::json!({ "type": "string", "format": "date-time" })),
+    ];
+    let object = schema.ensure_object();
+    let required = object.entry("required").or_insert_with(|| serde_json::json!([]));
+    if let Some(required) = required.as_array_mut() {
+        required.extend(head.iter().map(|(name, _)| (*name).into()));
+    }
+    let properties = object.entry("properties").or_insert_with(|| serde_json::json!({}));
+    if let Some(properties) = properties.as_object_mut() {
+        properties.extend(head.map(|(name, schema)| (name.to_owned(), schema)));
+    }
+    object.insert("title".into(), V::KIND.into());
+    schema
 }
 
 #[derive(Serialize)]
@@ -57,11 +91,20 @@ impl Ui {
 
 fn render<V: View>(view: &V, format: Format, now: Timestamp) -> std::io::Result<String> {
     let document = Document { api_version: API_VERSION, kind: V::KIND, generated_at: now, body: view };
+    let word = format.word();
+    let unfit = || Error::new(ErrorKind::Unsupported, format!("-o {word} makes no sense for a {}", V::KIND));
     match format {
         Format::Table => Ok(view.text(false)),
         Format::Wide => Ok(view.text(true)),
         Format::Json => Ok(serde_json::to_string_pretty(&document)? + "\n"),
-        Format::Yaml => serde_saphyr::to_string(&document).map_err(std::io::Error::other),
+        Format::Yaml => serde_saphyr::to_string(&document).map_err(Error::other),
+        Format::JsonPath(template) => Ok(template.fill(&serde_json::to_value(&document)?) + "\n"),
+        Format::Markdown => Ok(view.markdown()),
+        Format::Name => {
+            view.names().map(|names| names.iter().map(|name| format!("{name}\n")).collect()).ok_or_else(unfit)
+        }
+        Format::Prom => view.metrics(now).ok_or_else(unfit),
+        Format::Junit => view.junit().ok_or_else(unfit),
     }
 }
 
@@ -97,6 +140,15 @@ mod tests {
         assert_eq!(json, wanted);
         let yaml = shown(Format::Yaml);
         assert_eq!(serde_saphyr::from_str::<serde_json::Value>(&yaml).unwrap(), wanted);
+    }
+
+    #[test]
+    fn a_format_that_a_view_does_not_have_is_said_to_be_unfit() {
+        for format in [Format::Name, Format::Prom, Format::Junit] {
+            let error = render(&Pair { left: 7 }, format, Timestamp::UNIX_EPOCH).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+        }
+        assert_eq!(shown(Format::Markdown), "| LEFT |\n| --- |\n| 7 |\n");
     }
 
     #[test]

@@ -1,170 +1,152 @@
-//! The view of `certctl inspect`: kubeadm's two tables (`kubeadm certs check-expiration`), with node, CAVersion and state.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! The views of `certctl inspect` and `certctl check`: kubeadm's two tables (`kubeadm certs check-expiration`), with node, CAVersion and
+//! state; requests, tokens, findings; who presents and who checks what.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::document::View;
 use super::table::Table;
-use crate::pki::CaId;
-use crate::plan::{CertificateKind, CertificateRow, ConfState, NodeState};
+use crate::inspection::{
+    BootstrapToken, Edge, Evidence, Finding, InspectRow, Presence, Request, RequestState, Severity,
+};
+use crate::plan::{CertificateKind, CertificateRow};
 
-/// Where a certificate is seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Presence {
-    /// In a file.
-    OnDisk,
-    /// Read by a process that does not read it again.
-    Loaded,
-    /// Shown in a handshake.
-    Served,
-}
+mod junit;
+mod metrics;
 
-impl Presence {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::OnDisk => "on disk",
-            Self::Loaded => "loaded",
-            Self::Served => "served",
-        }
-    }
-}
-
-/// One certificate with what is known about it beyond its file.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct InspectRow {
-    /// The node; absent for files given by name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub node: Option<String>,
-    /// kubeadm's name of the certificate, or the file's path.
-    pub name: String,
-    /// Name of the CA that signed it, as kubeadm calls it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub signed_by: Option<String>,
-    /// Generation of the CA that signed it, or of the CA itself; absent when the cluster does not know it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_version: Option<u32>,
-    /// Where it is seen.
-    pub state: BTreeSet<Presence>,
-    /// The certificate.
-    #[serde(flatten)]
-    pub certificate: CertificateRow,
-}
-
-/// Every certificate that was asked for.
-#[derive(Debug, Serialize)]
+/// Every certificate that was asked for, and what is wrong with them.
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InspectReport {
     /// In the order of nodes and files.
     pub certificates: Vec<InspectRow>,
+    /// Requests in the CSR API; none outside a cluster.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<Request>,
+    /// Bootstrap tokens, without their secret half; none outside a cluster.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bootstrap_tokens: Vec<BootstrapToken>,
+    /// What is wrong, the worst first.
+    pub findings: Vec<Finding>,
     #[serde(skip)]
+    #[schemars(skip)]
     now: Timestamp,
+}
+
+/// What `certctl check` says: the findings, and how much was looked at.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckReport {
+    /// How many certificates were looked at.
+    pub checked: usize,
+    /// What is wrong, the worst first.
+    pub findings: Vec<Finding>,
+    #[serde(skip)]
+    #[schemars(skip)]
+    looked_at: InspectReport,
+}
+
+/// Who presents and who checks each certificate.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MapReport {
+    /// In the order of nodes.
+    pub edges: Vec<Edge>,
 }
 
 impl InspectReport {
     /// A report as of `now`.
     #[must_use]
-    pub const fn new(certificates: Vec<InspectRow>, now: Timestamp) -> Self {
-        Self { certificates, now }
+    pub fn new(evidence: Evidence, findings: Vec<Finding>, now: Timestamp) -> Self {
+        let Evidence { rows, requests, tokens, .. } = evidence;
+        Self { certificates: rows, requests, bootstrap_tokens: tokens, findings, now }
     }
+}
 
-    /// How many rows have a problem.
+impl CheckReport {
+    /// The findings of a report.
     #[must_use]
-    pub fn problems(&self) -> usize {
-        self.certificates.iter().filter(|row| row.certificate.problem.is_some()).count()
+    pub fn new(report: InspectReport) -> Self {
+        Self { checked: report.certificates.len(), findings: report.findings.clone(), looked_at: report }
     }
 }
 
-/// The rows of one node. `state` is what its agent reports, `versions` the cluster's generations; both are absent offline.
-#[must_use]
-pub fn rows_of(
-    node: Option<&str>,
-    certificates: &[CertificateRow],
-    state: Option<&NodeState>,
-    versions: &BTreeMap<CaId, u32>,
-) -> Vec<InspectRow> {
-    let authorities: BTreeMap<&CaId, String> = certificates
-        .iter()
-        .filter(|row| row.kind == CertificateKind::Authority && kubeadm_name(&row.path) != row.path)
-        .filter_map(|row| Some((row.ca_id.as_ref()?, kubeadm_name(&row.path))))
-        .collect();
-    let row = |certificate: &CertificateRow| InspectRow {
-        node: node.map(str::to_owned),
-        name: name_of(certificate),
-        signed_by: certificate.issuer_id.as_ref().and_then(|ca| authorities.get(ca).cloned()),
-        ca_version: generation(certificate, versions),
-        state: presence(certificate, state),
-        certificate: certificate.clone(),
-    };
-    certificates.iter().map(row).collect()
-}
+impl View for CheckReport {
+    const KIND: &'static str = "CertificateCheck";
 
-fn generation(row: &CertificateRow, versions: &BTreeMap<CaId, u32>) -> Option<u32> {
-    versions.get(row.ca_id.as_ref().or(row.issuer_id.as_ref())?).copied()
-}
-
-fn name_of(row: &CertificateRow) -> String {
-    let name = kubeadm_name(&row.path);
-    if name == row.path && row.index > 0 {
-        return format!("{name} [{}]", row.index);
+    fn table(&self, wide: bool) -> Table {
+        findings_table(&self.findings, wide)
     }
-    match row.kind {
-        CertificateKind::Chain => format!("{name} (chain)"),
-        CertificateKind::KubeconfigAuthority => format!("{name} (trust)"),
-        _ => name,
+
+    fn text(&self, wide: bool) -> String {
+        let shown = findings_text(&self.findings, wide);
+        if shown.is_empty() { format!("{} certificates checked, no finding\n", self.checked) } else { shown }
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        Some(self.findings.iter().map(|finding| format!("{}/{}", finding.id, finding.object)).collect())
+    }
+
+    fn metrics(&self, now: Timestamp) -> Option<String> {
+        self.looked_at.metrics(now)
+    }
+
+    fn junit(&self) -> Option<String> {
+        self.looked_at.junit()
     }
 }
 
-/// The name in `cmd/kubeadm/app/phases/certs/renewal/manager.go` for a path of a node; other paths name themselves.
-fn kubeadm_name(path: &str) -> String {
-    if let Some(file) = path.strip_prefix("/etc/kubernetes/pki/") {
-        return file.trim_end_matches(".crt").replace('/', "-");
+impl View for MapReport {
+    const KIND: &'static str = "CertificateMap";
+
+    fn table(&self, _wide: bool) -> Table {
+        let on_nodes = self.edges.iter().any(|edge| edge.node.is_some());
+        let heads = ["NODE", "CERTIFICATE", "SIDE", "PRESENTED BY", "CHECKED BY", "AGAINST", "TRUSTED"];
+        let first = usize::from(!on_nodes);
+        let mut table = Table::new(heads.get(first..).unwrap_or_default());
+        for edge in &self.edges {
+            let trusted = edge.trusted.map_or("", |trusted| if trusted { "yes" } else { "NO" });
+            let cells = [
+                edge.node.clone().unwrap_or_default(),
+                edge.certificate.clone(),
+                edge.side.to_owned(),
+                edge.presented_by.to_owned(),
+                edge.checked_by.to_owned(),
+                edge.against.to_owned(),
+                trusted.to_owned(),
+            ];
+            table.row(cells.into_iter().skip(first));
+        }
+        table
     }
-    if let Some(file) = path.strip_prefix("/var/lib/kubelet/pki/") {
-        return file.trim_end_matches(".pem").trim_end_matches(".crt").trim_end_matches("-current").to_owned();
-    }
-    path.strip_prefix("/etc/kubernetes/").unwrap_or(path).to_owned()
 }
 
-fn presence(row: &CertificateRow, state: Option<&NodeState>) -> BTreeSet<Presence> {
-    let mut seen = BTreeSet::from([Presence::OnDisk]);
-    let Some(state) = state else { return seen };
-    if is_loaded(row, state) {
-        seen.insert(Presence::Loaded);
-    }
-    let serves = |serial: &str| !serial.is_empty() && serial == row.serial;
-    if state.endpoints.values().any(|endpoint| serves(&endpoint.serial)) {
-        seen.insert(Presence::Served);
-    }
-    seen
+/// What is only worth knowing is shown when everything is.
+fn shown(findings: &[Finding], wide: bool) -> impl Iterator<Item = &Finding> {
+    findings.iter().filter(move |finding| wide || finding.severity > Severity::Info)
 }
 
-/// What a process holds in memory is reported by CA and expiry, which is enough to tell generations apart.
-fn is_loaded(row: &CertificateRow, state: &NodeState) -> bool {
-    let loaded = &state.loaded;
-    let process = match row.path.as_str() {
-        "/etc/kubernetes/controller-manager.conf" | "/etc/kubernetes/pki/ca.crt" => &loaded.controller_manager,
-        "/etc/kubernetes/scheduler.conf" => &loaded.scheduler,
-        "/etc/kubernetes/kubelet.conf" => &loaded.kubelet,
-        _ if matches!(row.kind, CertificateKind::KubeletClient | CertificateKind::KubeletServing) => &loaded.kubelet,
-        _ => return false,
-    };
-    let Some(process) = process else { return false };
-    let client = |conf: &ConfState| conf.issuer == row.issuer_id && conf.not_after == row.not_after_seconds;
-    let trusts = |trust: &[CaId]| row.ca_id.as_ref().is_some_and(|ca| trust.contains(ca));
-    match row.kind {
-        CertificateKind::Authority => trusts(&process.root_ca),
-        CertificateKind::KubeconfigAuthority => process.conf.as_ref().is_some_and(|conf| trusts(&conf.trust)),
-        CertificateKind::KubeconfigClient | CertificateKind::KubeletClient => process.conf.as_ref().is_some_and(client),
-        CertificateKind::KubeletServing => process
-            .serving
-            .as_ref()
-            .is_some_and(|held| held.issuer == row.issuer_id && held.not_after == row.not_after_seconds),
-        CertificateKind::Chain | CertificateKind::Leaf => false,
+fn findings_table(findings: &[Finding], wide: bool) -> Table {
+    let mut table = Table::new(&["SEVERITY", "FINDING", "NODE", "OBJECT", "MESSAGE", "REMEDY"]);
+    for finding in shown(findings, wide) {
+        table.row([
+            finding.severity.to_string(),
+            finding.id.to_string(),
+            finding.node.clone().unwrap_or_default(),
+            finding.object.clone(),
+            finding.message.clone(),
+            finding.remedy.clone(),
+        ]);
     }
+    table
+}
+
+/// A remedy is too long for a column.
+fn findings_text(findings: &[Finding], wide: bool) -> String {
+    shown(findings, wide)
+        .map(|finding| format!("{} [{}] {finding}\n    {}\n", finding.severity, finding.id, finding.remedy))
+        .collect()
 }
 
 impl View for InspectReport {
@@ -177,13 +159,29 @@ impl View for InspectReport {
     }
 
     fn text(&self, wide: bool) -> String {
-        let authorities = self.part("CERTIFICATE AUTHORITY", wide, is_authority);
-        [self.table(wide), authorities]
-            .iter()
-            .filter(|part| !part.is_empty())
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
+        let mut parts: Vec<String> = self.tables(wide).iter().map(ToString::to_string).collect();
+        parts.extend(Some(findings_text(&self.findings, wide)).filter(|text| !text.is_empty()));
+        parts.join("\n")
+    }
+
+    fn markdown(&self) -> String {
+        let mut parts: Vec<String> = self.tables(false).iter().map(Table::markdown).collect();
+        let findings = findings_table(&self.findings, false);
+        parts.extend(Some(findings).filter(|table| !table.is_empty()).map(|table| table.markdown()));
+        parts.join("\n")
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        let node = |row: &InspectRow| row.node.as_ref().map(|node| format!("{node}/")).unwrap_or_default();
+        Some(self.certificates.iter().map(|row| format!("certificate/{}{}", node(row), row.name)).collect())
+    }
+
+    fn metrics(&self, now: Timestamp) -> Option<String> {
+        Some(metrics::text(&self.certificates, &self.findings, now))
+    }
+
+    fn junit(&self) -> Option<String> {
+        Some(junit::text(&self.certificates, &self.findings))
     }
 }
 
@@ -192,10 +190,43 @@ fn is_authority(row: &CertificateRow) -> bool {
 }
 
 const fn is_leaf(kind: CertificateKind) -> bool {
-    !matches!(kind, CertificateKind::Authority | CertificateKind::Chain | CertificateKind::KubeconfigAuthority)
+    use CertificateKind::{Authority, Chain, KubeconfigAuthority, Trust};
+    !matches!(kind, Authority | Chain | KubeconfigAuthority | Trust)
 }
 
 impl InspectReport {
+    /// Those with a row.
+    fn tables(&self, wide: bool) -> Vec<Table> {
+        let authorities = self.part("CERTIFICATE AUTHORITY", wide, is_authority);
+        let all = [self.table(wide), authorities, self.requests(wide), self.tokens(wide)];
+        all.into_iter().filter(|table| !table.is_empty()).collect()
+    }
+
+    /// What was signed is of interest to those who want all.
+    fn requests(&self, wide: bool) -> Table {
+        let mut table = Table::new(&["REQUEST", "STATE", "CREATED", "SIGNER", "REQUESTER", "SUBJECT"]);
+        for request in self.requests.iter().filter(|request| wide || request.state != RequestState::Issued) {
+            table.row([
+                request.name.clone(),
+                format!("{:?}", request.state),
+                request.created.clone(),
+                request.signer.clone(),
+                request.requester.clone(),
+                request.subject.clone(),
+            ]);
+        }
+        table
+    }
+
+    fn tokens(&self, wide: bool) -> Table {
+        let mut table = Table::new(&["BOOTSTRAP TOKEN", "EXPIRES", "USAGES", "GROUPS"]);
+        for token in self.bootstrap_tokens.iter().filter(|_| wide) {
+            let expires = token.expires.clone().unwrap_or_else(|| "never".to_owned());
+            table.row([token.id.clone(), expires, token.usages.join(","), token.groups.join(",")]);
+        }
+        table
+    }
+
     fn part(&self, title: &'static str, wide: bool, wanted: impl Fn(&CertificateRow) -> bool) -> Table {
         let rows = || self.certificates.iter().filter(|row| wanted(&row.certificate));
         let on_nodes = self.certificates.iter().any(|row| row.node.is_some());
@@ -222,14 +253,15 @@ impl InspectReport {
 type Cell = fn(&InspectRow, Timestamp, bool) -> String;
 
 /// Head, whether only `-o wide` shows it, and how a cell is made.
-const COLUMNS: [(&str, bool, Cell); 11] = [
+const COLUMNS: [(&str, bool, Cell); 12] = [
     ("NODE", false, |row, _, _| row.node.clone().unwrap_or_default()),
     ("CERTIFICATE", false, |row, _, _| row.name.clone()),
     ("EXPIRES", false, expires),
     ("RESIDUAL-TIME", false, |row, now, _| residual(&row.certificate, now)),
     ("CA", false, |row, _, _| row.signed_by.clone().unwrap_or_else(|| row.certificate.issuer.clone())),
     ("CAVERSION", true, |row, _, _| row.ca_version.map(|version| version.to_string()).unwrap_or_default()),
-    ("STATE", true, |row, _, _| row.state.iter().map(|seen| seen.word()).collect::<Vec<_>>().join(", ")),
+    ("STATE", true, |row, _, _| row.state.iter().copied().map(Presence::word).collect::<Vec<_>>().join(", ")),
+    ("USAGE", true, |row, _, _| row.certificate.usages.join(", ")),
     ("SUBJECT", true, |row, _, _| row.certificate.subject.clone()),
     ("KEY", true, |row, _, _| row.certificate.key_algorithm.clone()),
     ("PATH", true, |row, _, _| row.certificate.path.clone()),

@@ -1,7 +1,9 @@
 //! The only printer. Data goes to stdout, everything else to stderr; colour and progress are decided here once.
 
 mod document;
+mod format;
 pub mod inspect;
+mod jsonpath;
 mod log;
 mod printer;
 mod progress;
@@ -9,7 +11,8 @@ pub mod renewal;
 pub mod repair;
 mod table;
 
-pub use document::{API_VERSION, Format, View};
+pub use document::{API_VERSION, View, schema_of};
+pub use format::{Format, FormatParser};
 pub use log::start_log;
 pub use printer::{Answer, ColourChoice, Options, Ui};
 pub use progress::{Progress, ProgressChoice};

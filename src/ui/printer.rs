@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
-use super::document::Format;
+use super::format::Format;
 use super::progress::{Marks, Progress, ProgressChoice};
 
 /// When to use colour (`--color`).
@@ -31,7 +31,7 @@ impl fmt::Display for ColourChoice {
 }
 
 /// What the command line says about output.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// `--color`.
     pub colour: ColourChoice,

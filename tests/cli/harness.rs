@@ -48,13 +48,32 @@ impl Sandbox {
         self.run_in(Path::new(env!("CARGO_BIN_EXE_certctl")), variables, arguments)
     }
 
+    /// Writes a file that only its owner may read.
+    pub(crate) fn write_private(
+        &self,
+        name: &str,
+        content: impl AsRef<[u8]>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let path = self.write(name, content)?;
+        Ok(std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?)
+    }
+
+    /// Runs certctl with something on standard input.
+    pub(crate) fn run_reading(&self, arguments: &[&str], input: &[u8]) -> io::Result<Run> {
+        self.run_command(Command::new(env!("CARGO_BIN_EXE_certctl")).write_stdin(input), &[], arguments)
+    }
+
     /// Runs another name of the binary.
     pub(crate) fn run_as(&self, binary: &Path, arguments: &[&str]) -> io::Result<Run> {
         self.run_in(binary, &[], arguments)
     }
 
     fn run_in(&self, binary: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> io::Result<Run> {
-        let output = Command::new(binary)
+        self.run_command(&mut Command::new(binary), variables, arguments)
+    }
+
+    fn run_command(&self, command: &mut Command, variables: &[(&str, &str)], arguments: &[&str]) -> io::Result<Run> {
+        let output = command
             .args(arguments)
             .env_clear()
             .env("HOME", self.folder.path())

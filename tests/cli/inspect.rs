@@ -25,7 +25,7 @@ fn authority() -> Result<CertificateAuthority, Box<dyn Error>> {
 }
 
 /// A node's files: `ca.crt` and the apiserver's client certificate for kubelets, one day long.
-fn node(sandbox: &Sandbox) -> Outcome {
+pub(crate) fn node(sandbox: &Sandbox) -> Outcome {
     let ca = authority()?;
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
     let now: Timestamp = NOW.parse()?;
@@ -38,8 +38,7 @@ fn node(sandbox: &Sandbox) -> Outcome {
     )?;
     sandbox.write("etc/kubernetes/pki/ca.crt", ca.certificate().to_pem())?;
     sandbox.write("etc/kubernetes/pki/apiserver-kubelet-client.crt", leaf.to_pem())?;
-    sandbox.write("etc/kubernetes/pki/apiserver-kubelet-client.key", key.to_pem().as_bytes())?;
-    Ok(())
+    sandbox.write_private("etc/kubernetes/pki/apiserver-kubelet-client.key", key.to_pem().as_bytes())
 }
 
 #[test]
@@ -90,7 +89,7 @@ fn a_file_that_is_not_there_fails_the_command_after_the_others_were_shown() -> O
 fn no_output_contains_a_private_key() -> Outcome {
     let sandbox = Sandbox::new()?;
     node(&sandbox)?;
-    for format in ["table", "wide", "json", "yaml"] {
+    for format in ["table", "wide", "json", "yaml", "name", "jsonpath={.certificates}", "prom", "markdown", "junit"] {
         let key = "etc/kubernetes/pki/apiserver-kubelet-client.key";
         let run = sandbox.run(&["inspect", "--root", ".", key, "-o", format])?;
         let said = run.stdout + &run.stderr;
@@ -98,6 +97,77 @@ fn no_output_contains_a_private_key() -> Outcome {
         for canary in ["PRIVATE KEY", "UFJJVkFURSBLRV", "BSSVZBVEUgS0VZ", "QUklWQVRFIEtFW"] {
             assert!(!said.contains(canary), "{format}: {said}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn standard_input_and_folders_are_read_like_files() -> Outcome {
+    let sandbox = Sandbox::new()?;
+    node(&sandbox)?;
+    let pem = std::fs::read(sandbox.path("etc/kubernetes/pki/ca.crt"))?;
+    let names = ["-o", "jsonpath={range .certificates[*]}{.subject}{\"\\n\"}{end}"];
+    let run = sandbox.run_reading(&["inspect", "-", names[0], names[1]], &pem)?;
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), "CN=kubernetes\n\n"), "{}", run.stderr);
+    let run = sandbox.run(&["inspect", "etc", names[0], names[1]])?;
+    let both = "CN=kube-apiserver-kubelet-client,O=kubeadm:cluster-admins\nCN=kubernetes\n\n";
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), both), "{}", run.stderr);
+    Ok(())
+}
+
+#[test]
+fn a_pipe_that_nobody_writes_to_is_not_waited_for() -> Outcome {
+    let sandbox = Sandbox::new()?;
+    nix::unistd::mkfifo(&sandbox.path("pipe.crt"), nix::sys::stat::Mode::S_IRWXU)?;
+    let run = sandbox.run(&["inspect", "pipe.crt"])?;
+    assert_eq!((run.code, run.stderr.as_str()), (Some(1), "error: 1 of 1 file could not be read\n"));
+    assert!(run.stdout.contains("it is a named pipe, not a file"), "{}", run.stdout);
+    Ok(())
+}
+
+#[test]
+fn an_endpoint_that_does_not_answer_is_named() -> Outcome {
+    // Bound and closed again: nobody listens there.
+    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let run = Sandbox::new()?.run(&["inspect", &address])?;
+    assert_eq!(run.code, Some(1));
+    assert!(run.stdout.contains(&address) && run.stdout.contains("does not answer"), "{}", run.stdout);
+    Ok(())
+}
+
+#[test]
+fn the_map_says_who_checks_each_certificate() -> Outcome {
+    let sandbox = Sandbox::new()?;
+    node(&sandbox)?;
+    let run = sandbox.run(&["inspect", "--root", ".", "--map"])?;
+    insta::assert_snapshot!(run.stdout, @r"
+    CERTIFICATE                SIDE     PRESENTED BY     CHECKED BY   AGAINST                     TRUSTED
+    apiserver-kubelet-client   client   kube-apiserver   kubelet      clientCAFile (pki/ca.crt)   yes
+    ");
+    Ok(())
+}
+
+#[test]
+fn a_format_that_makes_no_sense_is_wrong_usage() -> Outcome {
+    let sandbox = Sandbox::new()?;
+    let run = sandbox.run(&["version", "-o", "junit"])?;
+    assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
+    assert!(run.stderr.starts_with("error: -o junit makes no sense for a Version\n"), "{}", run.stderr);
+    let run = sandbox.run(&["version", "-o", "jsonpath={.a"])?;
+    assert_eq!(run.code, Some(2));
+    let run = sandbox.run(&["version", "-o", "tabel"])?;
+    assert!(run.code == Some(2) && run.stderr.contains("table"), "{}", run.stderr);
+    Ok(())
+}
+
+#[test]
+fn the_schema_names_its_document() -> Outcome {
+    let sandbox = Sandbox::new()?;
+    for kind in ["CertificateList", "CertificateCheck", "CertificateMap"] {
+        let run = sandbox.run(&["schema", kind])?;
+        let schema: serde_json::Value = serde_json::from_str(&run.stdout)?;
+        assert_eq!(schema["properties"]["kind"]["const"], kind);
+        assert_eq!(schema["properties"]["apiVersion"]["const"], "certctl.dev/v1alpha1");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The binary as a user meets it: stdout, stderr and exit code, in a sealed environment.
 #![expect(clippy::disallowed_methods, reason = "it writes files for the binary to read")]
 
+mod check;
 mod config;
 mod faults;
 mod frame;

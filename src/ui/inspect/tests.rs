@@ -1,17 +1,22 @@
 //! Rows made by hand: the view needs no real certificate.
 
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::plan::{EndpointState, LeafState, ProcessState};
+use crate::inspection::{findings, rows_of};
+use crate::pki::CaId;
+use crate::plan::{ConfState, EndpointState, LeafState, NodeState, ProcessState};
 
 const YEAR: i64 = 365 * 86_400;
 
 fn certificate(path: &str, kind: CertificateKind, not_after: i64) -> CertificateRow {
     let mut row = CertificateRow::broken(path, 0, kind, String::new());
-    row.problem = None;
+    (row.problem, row.fault) = (None, None);
     row.issuer_id = Some(CaId::planned("1"));
     row.not_after_seconds = not_after;
     row.not_after = Timestamp::from_second(not_after).unwrap().to_string();
     row.serial = format!("{not_after:x}");
+    row.usages = vec!["server auth".into(), "client auth".into()];
     row
 }
 
@@ -21,8 +26,15 @@ fn authority(path: &str) -> CertificateRow {
     row
 }
 
+/// Without findings.
 fn report(rows: Vec<InspectRow>) -> InspectReport {
-    InspectReport::new(rows, Timestamp::UNIX_EPOCH)
+    InspectReport::new(Evidence { rows, ..Evidence::default() }, Vec::new(), Timestamp::UNIX_EPOCH)
+}
+
+fn judged(rows: Vec<InspectRow>) -> InspectReport {
+    let evidence = Evidence { rows, ..Evidence::default() };
+    let found = findings(&evidence, None, Timestamp::UNIX_EPOCH);
+    InspectReport::new(evidence, found, Timestamp::UNIX_EPOCH)
 }
 
 fn node_rows(state: Option<&NodeState>) -> Vec<InspectRow> {
@@ -102,11 +114,116 @@ fn a_broken_file_is_a_row_with_a_problem_and_the_others_are_there() {
     let trust = "/etc/kubernetes/admin.conf";
     let worse = CertificateRow::broken(trust, 0, CertificateKind::KubeconfigAuthority, "no PEM".into());
     let report = report(rows_of(None, &[bad, good, worse], None, &BTreeMap::new()));
-    assert_eq!(report.problems(), 2);
     insta::assert_snapshot!(report.text(false), @r"
     CERTIFICATE          EXPIRES                  RESIDUAL-TIME   CA   PROBLEM
     apiserver            -                        -               -    no certificate
     admin.conf           Jan 01, 1971 00:00 UTC   1y              -    -
     admin.conf (trust)   -                        -               -    no PEM
     ");
+}
+
+#[test]
+fn findings_stand_below_the_tables_with_their_remedy() {
+    let text = judged(node_rows(None)).text(false);
+    let (_, findings) = text.split_once("10y             ca\n\n").unwrap();
+    insta::assert_snapshot!(findings, @r"
+    error [expired] /var/lib/kubelet/pki/kubelet-client-current.pem: the certificate expired at 1969-12-31T23:59:59Z
+        look for its requests with `certctl inspect`; a kubelet that may renew says in its log why it did not
+    warning [expiring] /etc/kubernetes/scheduler.conf: the client certificate in it expires at 1970-01-01T02:00:00Z, in 2h
+        run `certctl renew scheduler.conf`
+    ");
+}
+
+#[test]
+fn metrics_have_the_exporters_names_and_labels() {
+    let mut row = certificate("/etc/kubernetes/admin.conf", CertificateKind::KubeconfigClient, YEAR);
+    row.subject = "CN=kubernetes-admin,O=kubeadm:cluster-admins".into();
+    row.issuer = "CN=kubernetes".into();
+    row.not_before = "1970-01-01T00:00:00Z".into();
+    row.serial = "ff".into();
+    let twice = [row.clone(), row];
+    let bad = CertificateRow::broken("/x.crt", 0, CertificateKind::Leaf, "no certificate".into());
+    let mut rows = rows_of(Some("cp-1"), &twice, None, &BTreeMap::new());
+    rows.extend(rows_of(None, &[bad], None, &BTreeMap::new()));
+    let text = judged(rows).metrics(Timestamp::UNIX_EPOCH).unwrap();
+    insta::assert_snapshot!(text, @r#"
+    # HELP x509_cert_not_before Start of the certificate's validity, seconds since the Unix epoch.
+    # TYPE x509_cert_not_before gauge
+    x509_cert_not_before{embedded_kind="user",filename="admin.conf",filepath="/etc/kubernetes/admin.conf",issuer_CN="kubernetes",node="cp-1",serial_number="255",subject_CN="kubernetes-admin",subject_O="kubeadm:cluster-admins"} 0
+    # HELP x509_cert_not_after End of the certificate's validity, seconds since the Unix epoch.
+    # TYPE x509_cert_not_after gauge
+    x509_cert_not_after{embedded_kind="user",filename="admin.conf",filepath="/etc/kubernetes/admin.conf",issuer_CN="kubernetes",node="cp-1",serial_number="255",subject_CN="kubernetes-admin",subject_O="kubeadm:cluster-admins"} 31536000
+    # HELP x509_cert_expired 1 when the certificate's validity is over.
+    # TYPE x509_cert_expired gauge
+    x509_cert_expired{embedded_kind="user",filename="admin.conf",filepath="/etc/kubernetes/admin.conf",issuer_CN="kubernetes",node="cp-1",serial_number="255",subject_CN="kubernetes-admin",subject_O="kubeadm:cluster-admins"} 0
+    # HELP x509_cert_error 1 for a certificate that cannot be read.
+    # TYPE x509_cert_error gauge
+    x509_cert_error{filename="x.crt",filepath="/x.crt"} 1
+    # HELP certctl_findings Findings of certctl by kind.
+    # TYPE certctl_findings gauge
+    certctl_findings{id="unreadable",severity="error"} 1
+    "#);
+}
+
+#[test]
+fn junit_has_a_case_per_certificate_and_says_what_failed() {
+    let good = certificate("/a&b.crt", CertificateKind::Leaf, YEAR);
+    let bad = CertificateRow::broken("/x.crt", 1, CertificateKind::Leaf, "<no> \u{1} certificate".into());
+    let rows = rows_of(None, &[good, bad], None, &BTreeMap::new());
+    insta::assert_snapshot!(judged(rows).junit().unwrap(), @r#"
+    <?xml version="1.0" encoding="UTF-8"?>
+    <testsuites tests="2" failures="1">
+    <testsuite name="certctl" tests="2" failures="1">
+    <testcase classname="certificates" name="/a&amp;b.crt"/>
+    <testcase classname="certificates" name="/x.crt [1]">
+    <failure type="unreadable" message="error: &lt;no&gt; � certificate">put the file back from a back-up, or have it made anew</failure>
+    </testcase>
+    </testsuite>
+    </testsuites>
+    "#);
+}
+
+#[test]
+fn markdown_has_every_table() {
+    let text = judged(node_rows(None)).markdown();
+    assert_eq!(text.lines().filter(|line| line.starts_with("| --- ")).count(), 3, "{text}");
+    assert!(text.contains("| CERTIFICATE AUTHORITY | EXPIRES |") && text.contains("| error | expired |"), "{text}");
+}
+
+#[test]
+fn what_is_printed_as_json_fits_the_schema() {
+    let rows = node_rows(None);
+    let edges = crate::inspection::edges(&rows);
+    assert!(!edges.is_empty());
+    fits(&judged(node_rows(None)));
+    fits(&CheckReport::new(judged(rows)));
+    fits(&MapReport { edges });
+}
+
+/// Every field that is printed is in the schema, and every field that it requires is printed.
+fn fits<V: View + JsonSchema>(view: &V) {
+    let schema = serde_json::to_value(crate::ui::schema_of::<V>()).unwrap();
+    let mut printed = serde_json::to_value(view).unwrap();
+    for field in ["apiVersion", "kind", "generatedAt"] {
+        printed[field] = "x".into();
+    }
+    check(&schema, &schema, &printed, V::KIND);
+}
+
+fn check(root: &serde_json::Value, schema: &serde_json::Value, value: &serde_json::Value, at: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return check(root, root.pointer(reference.trim_start_matches('#')).unwrap(), value, at);
+    }
+    if let Some(fields) = value.as_object() {
+        let known = schema["properties"].as_object().unwrap_or_else(|| panic!("{at} has no properties: {schema}"));
+        for (name, field) in fields {
+            check(root, known.get(name).unwrap_or_else(|| panic!("{at}.{name} is in no schema")), field, name);
+        }
+        for name in schema["required"].as_array().into_iter().flatten() {
+            assert!(fields.contains_key(name.as_str().unwrap()), "{at} lacks {name}");
+        }
+    }
+    for item in value.as_array().into_iter().flatten() {
+        check(root, &schema["items"], item, at);
+    }
 }

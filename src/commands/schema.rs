@@ -1,0 +1,56 @@
+//! `certctl schema`: the JSON schemas of the documents that other programs read.
+
+use schemars::Schema;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::ui::inspect::{CheckReport, InspectReport, MapReport};
+use crate::ui::{View, schema_of};
+
+/// The documents, by their `kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Document {
+    /// `certctl inspect`
+    #[value(name = "CertificateList")]
+    List,
+    /// `certctl check`
+    #[value(name = "CertificateCheck")]
+    Check,
+    /// `certctl inspect --map`
+    #[value(name = "CertificateMap")]
+    Map,
+}
+
+impl Document {
+    pub(super) const ALL: [Self; 3] = [Self::List, Self::Check, Self::Map];
+
+    pub(super) const fn kind(self) -> &'static str {
+        match self {
+            Self::List => InspectReport::KIND,
+            Self::Check => CheckReport::KIND,
+            Self::Map => MapReport::KIND,
+        }
+    }
+
+    /// Its schema as text.
+    pub(super) fn schema(self) -> std::io::Result<String> {
+        let schema: Schema = match self {
+            Self::List => schema_of::<InspectReport>(),
+            Self::Check => schema_of::<CheckReport>(),
+            Self::Map => schema_of::<MapReport>(),
+        };
+        Ok(serde_json::to_string_pretty(&schema)? + "\n")
+    }
+}
+
+/// Arguments of `certctl schema`.
+#[derive(Debug, clap::Args)]
+pub struct SchemaArgs {
+    /// The document's kind
+    #[arg(value_name = "KIND", default_value = "CertificateList")]
+    document: Document,
+}
+
+pub(crate) fn run(context: &Context, args: &SchemaArgs) -> Result<(), Error> {
+    Ok(context.ui.data(&args.document.schema()?)?)
+}
