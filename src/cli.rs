@@ -7,8 +7,8 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
 use crate::commands::{
-    agent_cmd, check, completion, config, credential_plugin, generate, get_credentials, inspect, install, renew, repair,
-    rotate_ca, schema, status, version,
+    agent_cmd, check, completion, config, credential_plugin, generate, get_credentials, inspect, install, renew,
+    repair, rotate_ca, schema, status, version,
 };
 use crate::context::{Context, GlobalArgs, Signal, called_as_plugin};
 use crate::error::Error;

@@ -86,7 +86,8 @@ impl Cluster {
     /// Every trust bundle that the caller may read, and what went wrong with the others: cluster-info, kube-root-ca.crt of each namespace,
     /// extension-apiserver-authentication, token Secrets, caBundles.
     pub async fn trust_bundles(&self) -> (Vec<Bundle>, Vec<ClusterError>) {
-        let parts = futures::join!(self.cluster_info(), self.root_cas(), self.extension_cas(), self.token_cas());
+        let parts =
+            futures::join!(self.cluster_info_bundle(), self.root_ca_bundles(), self.extension_cas(), self.token_cas());
         let mut parts = vec![parts.0, parts.1, parts.2, parts.3];
         parts.extend(futures::future::join_all(CA_BUNDLES.map(|place| self.every_ca_bundle(place))).await);
         let (mut bundles, mut errors) = (Vec::new(), Vec::new());
@@ -101,7 +102,7 @@ impl Cluster {
         (bundles, errors)
     }
 
-    async fn cluster_info(&self) -> Result<Vec<Bundle>, ClusterError> {
+    async fn cluster_info_bundle(&self) -> Result<Vec<Bundle>, ClusterError> {
         let (namespace, name) = ("kube-public", "cluster-info");
         let object = format!("configmap/{namespace}/{name}");
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
@@ -114,7 +115,7 @@ impl Cluster {
         })
     }
 
-    async fn root_cas(&self) -> Result<Vec<Bundle>, ClusterError> {
+    async fn root_ca_bundles(&self) -> Result<Vec<Bundle>, ClusterError> {
         let api: Api<ConfigMap> = Api::all(self.client.clone());
         let params = ListParams::default().fields("metadata.name=kube-root-ca.crt");
         let mut bundles = pages_of(&api, "configmaps named kube-root-ca.crt", params, |map: ConfigMap| {

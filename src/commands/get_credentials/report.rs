@@ -60,9 +60,9 @@ impl View for Credential {
 /// Says what was done: on stdout for programs, else on stderr.
 pub(super) fn tell(context: &Context, outcome: &Outcome<'_>) -> Result<(), Error> {
     warnings(outcome, context.now).iter().for_each(|warning| context.ui.warn(warning));
-    match context.global.output {
+    match &context.global.output {
         Some(format @ (Format::Json | Format::Yaml)) => {
-            Ok(context.ui.show(&outcome.document(), format, context.now)?)
+            Ok(context.ui.show(&outcome.document(), format.clone(), context.now)?)
         }
         _ => {
             outcome.sentences().iter().for_each(|line| context.ui.note(line));
