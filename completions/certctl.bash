@@ -89,7 +89,7 @@ _certctl() {
 
     case "${cmd}" in
         certctl)
-            opts="-o -v -h -V --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help --version inspect renew repair rotate-ca status install uninstall agent config completion version generate"
+            opts="-o -v -h -V --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help --version inspect check renew repair rotate-ca status get-credentials credential-plugin install uninstall agent config schema completion version generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -556,11 +556,11 @@ _certctl() {
                     return 0
                     ;;
                 --output)
-                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "table wide json yaml name prom markdown junit jsonpath=" -- "${cur}"))
                     return 0
                     ;;
                 -o)
-                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "table wide json yaml name prom markdown junit jsonpath=" -- "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -692,11 +692,11 @@ _certctl() {
                     return 0
                     ;;
                 --output)
-                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "table wide json yaml name prom markdown junit jsonpath=" -- "${cur}"))
                     return 0
                     ;;
                 -o)
-                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "table wide json yaml name prom markdown junit jsonpath=" -- "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -882,11 +882,11 @@ _certctl() {
                     return 0
                     ;;
                 --output)
-                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "table wide json yaml name prom markdown junit jsonpath=" -- "${cur}"))
                     return 0
                     ;;
                 -o)
-                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "table wide json yaml name prom markdown junit jsonpath=" -- "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -975,11 +975,11 @@ _certctl() {
                     return 0
                     ;;
                 --output)
-                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "table wide json yaml name prom markdown junit jsonpath=" -- "${cur}"))
                     return 0
                     ;;
                 -o)
-                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "table wide json yaml name prom markdown junit jsonpath=" -- "${cur}"))
                     return 0
                     ;;
                 --color)

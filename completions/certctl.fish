@@ -48,7 +48,8 @@ none\t'Nothing'"
 complete -c certctl -n "__fish_certctl_needs_command" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_needs_command" -s h -l help -d 'Print help'
 complete -c certctl -n "__fish_certctl_needs_command" -s V -l version -d 'Print version'
-complete -c certctl -n "__fish_certctl_needs_command" -f -a "inspect" -d 'Show certificates: of a node\'s files, of kubeconfigs and PEM files, of the whole cluster'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "inspect" -d 'Show certificates and what is wrong: of a node\'s files, of kubeconfigs and PEM files, of an endpoint, of the whole cluster'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "check" -d 'Say what is wrong with certificates, with an exit code for CI'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "renew" -d 'Renew certificates of a node, on the node'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "repair" -d 'Bring back a cluster whose certificates have expired, on a node of it'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "rotate-ca" -d 'Replace the certificate authorities of a running cluster'
@@ -90,6 +91,37 @@ complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l probe -d 'Wi
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -l map -d 'Show who presents and who checks each certificate, and whether the verifier\'s CAs include its signer'
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand inspect" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand check" -l root -d 'Look at a node\'s files below this folder (`/` on the node itself)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand check" -l node -d 'In the cluster: only these nodes' -r
+complete -c certctl -n "__fish_certctl_using_subcommand check" -l expiring-within -d 'Warn of certificates with less life left than this, for example 30d (default: 30 days or a fifth of the certificate\'s life, whichever is less; 90 days for a CA; a tenth of its life for what a kubelet renews by itself)' -r
+complete -c certctl -n "__fish_certctl_using_subcommand check" -l fail-on -d 'Fail from this severity on: info, warning, error or never' -r -f -a "info\t'Anything found'
+warning\t'Warnings and errors'
+error\t'Errors only'
+never\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand check" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand check" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand check" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand check" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand check" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand check" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
+complete -c certctl -n "__fish_certctl_using_subcommand check" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand check" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand check" -l probe -d 'With --root /: ask the components of this node which certificate they serve'
+complete -c certctl -n "__fish_certctl_using_subcommand check" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand check" -s h -l help -d 'Print help'
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l root -d 'The node\'s files below this folder (`/` on the node itself; elsewhere only files are written)' -r -F
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l within -d 'Only what ends within this time' -r
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l key-algorithm -d 'Kind of the new keys, as kubeadm calls it; without it as the keys replaced' -r
@@ -101,10 +133,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand renew" -l context -d 'Na
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand renew" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -132,10 +169,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand repair" -l context -d 'N
 complete -c certctl -n "__fish_certctl_using_subcommand repair" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand repair" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand repair" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand repair" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand repair" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand repair" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -309,10 +351,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l cont
 complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand get-credentials" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
@@ -333,10 +380,15 @@ complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l co
 complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l cluster -d 'Name of the kubeconfig cluster to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l user -d 'Name of the kubeconfig user to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
-complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -s o -l output -d 'Output format: table, wide, json or yaml' -r -f -a "table\t'Columns for people'
+complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
 wide\t'More columns'
 json\t'One JSON document'
-yaml\t'One YAML document'"
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
 complete -c certctl -n "__fish_certctl_using_subcommand credential-plugin" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
 always\t'Always'
 never\t'Never'"
