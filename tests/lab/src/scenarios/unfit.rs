@@ -81,7 +81,7 @@ fn external_ca(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// The node's own certificate of this name, signed by its CA for the day before yesterday.
+/// The node's own certificate of this name, signed by its CA and over since yesterday.
 fn expired_front_proxy_client(node: &Node) -> Result<Vec<u8>> {
     let pki = node.root().join("etc/kubernetes/pki");
     let key = pki.join("front-proxy-client.key");
