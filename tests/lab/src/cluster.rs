@@ -67,13 +67,15 @@ pub fn wait_ready(record: &Record, since: &str, limit: Duration) -> Result<()> {
 }
 
 /// Waits until every container of every pod was started after `since` and is ready: after a power cut the API server shows
-/// what ran before it for some time.
+/// what ran before it for some time. Static pods need not be ready: their kubelets ask them every 10 s only, and
+/// [`wait_serving`] asks them itself.
 pub fn wait_pods(record: &Record, since: &str, limit: Duration) -> Result<()> {
-    let fresh = |container: &Value| {
-        let started = container["state"]["running"]["startedAt"].as_str();
-        container["ready"] == true && started.is_some_and(|started| started >= since)
-    };
     let runs = |pod: &Value| {
+        let is_static = pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string();
+        let fresh = |container: &Value| {
+            let started = container["state"]["running"]["startedAt"].as_str();
+            (is_static || container["ready"] == true) && started.is_some_and(|started| started >= since)
+        };
         let containers = pod["status"]["containerStatuses"].as_array();
         pod["status"]["phase"] == "Succeeded" || containers.is_some_and(|all| all.iter().all(fresh))
     };

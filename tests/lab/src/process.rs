@@ -2,9 +2,10 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Builds a command from words, for call sites that would otherwise be all `.arg()`.
 pub fn command<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Command {
@@ -49,6 +50,12 @@ pub fn output_with_input(command: &mut Command, input: &[u8]) -> Result<String> 
         bail!("{}", failure(command, &done));
     }
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// Sends a signal to a program that was started here.
+pub fn signal(child: &Child, signal: Signal) -> Result<()> {
+    let pid = Pid::from_raw(child.id().cast_signed()).context("the program has no process")?;
+    kill_process(pid, signal).with_context(|| format!("cannot signal process {}", child.id()))
 }
 
 fn capture(command: &mut Command) -> Result<Output> {

@@ -7,12 +7,12 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::distribution::{Distribution, remove_if_there};
 use crate::images;
 use crate::node::CONTAINERD_DATABASES;
-use crate::process::{command, run, succeeds};
+use crate::process::{command, run, signal, succeeds};
 use crate::step::wait_until;
 
 /// containerd's name space of the kubelet.
@@ -115,9 +115,7 @@ fn import(scratch: &Path, archive: &Path) -> Result<()> {
 }
 
 fn stop(containerd: &mut Child) -> Result<()> {
-    if let Some(pid) = Pid::from_raw(containerd.id().cast_signed()) {
-        kill_process(pid, Signal::TERM)?;
-    }
+    signal(containerd, Signal::TERM)?;
     containerd.wait()?;
     Ok(())
 }

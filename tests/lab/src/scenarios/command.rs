@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
+
+use crate::process::signal;
 
 /// How a command ended.
 #[derive(Debug)]
@@ -174,8 +176,7 @@ impl Rotation {
 
     /// Ctrl-C.
     pub fn interrupt(&self) -> Result<()> {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).context("certctl has no process")?;
-        kill_process(pid, Signal::INT).context("cannot interrupt certctl")
+        signal(&self.child, Signal::INT).context("cannot interrupt certctl")
     }
 
     /// kill -9.

@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::bench::Bench;
 use super::command::finished;
@@ -13,7 +13,7 @@ use super::evidence::completed;
 use super::rotation::LIMIT;
 use super::tally::Tally;
 use crate::paths;
-use crate::process::command;
+use crate::process::{command, signal};
 use crate::step::wait_until;
 
 const PHASE: Duration = Duration::from_secs(180);
@@ -24,7 +24,7 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
     let file = paths::state().join("certctl.yaml");
     fs::write(&file, "apiVersion: certctl.dev/v1alpha1\nkind: Config\nauthorities: [cluster]\nleafValidity: 1h\n")?;
     let config = ["--config", &file.to_string_lossy()];
-    tally.test("Ctrl-C in the middle of a phase: it says how to go on, and the cluster works", || {
+    tally.test("Ctrl-C in the middle of a phase: exit code 130, and the cluster works", || {
         let mut rotation = bench.rotate(&config)?;
         rotation.wait_phase("CPTrusted", PHASE)?;
         rotation.wait_for("a node being changed", PHASE, |event| event["type"] == "NodeChanging")?;
@@ -93,8 +93,7 @@ impl StatusWatch {
         if let Some(status) = self.certctl.try_wait()? {
             bail!("it ended by itself with {status}");
         }
-        let pid = Pid::from_raw(self.certctl.id().cast_signed()).context("it has no process")?;
-        kill_process(pid, Signal::INT)?;
+        signal(&self.certctl, Signal::INT)?;
         match self.certctl.wait()?.code() {
             Some(130) => Ok(()),
             code => bail!("exit code {code:?} after Ctrl-C instead of 130"),

@@ -81,7 +81,7 @@ fn external_ca(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// The node's own certificate of this name, signed by its CA for the day before yesterday.
+/// The node's own certificate of this name, signed by its CA and over since yesterday.
 fn expired_front_proxy_client(node: &Node) -> Result<Vec<u8>> {
     let pki = node.root().join("etc/kubernetes/pki");
     let key = pki.join("front-proxy-client.key");
@@ -94,6 +94,8 @@ fn expired_front_proxy_client(node: &Node) -> Result<Vec<u8>> {
 fn etcd_silent(bench: &Bench, node: &Node) -> Result<()> {
     let signal = |signal| run(&mut container::inside(node, ["pkill", signal, "--exact", "etcd"]));
     signal("-STOP")?;
+    // The others elect a leader if it was this one.
+    wait_until("etcd answers without it", HEALED, || bench.kubectl(["get", "clusterpki"]).is_ok())?;
     let refused = refused_when_asked(bench, node, &["etcd is not healthy"]);
     signal("-CONT")?;
     refused?;

@@ -6,11 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::figures::Figures;
 use crate::paths;
-use crate::process::{output, run};
+use crate::process::{output, run, signal};
 use crate::step::wait_until;
 
 /// Dropped, it ends the prober.
@@ -40,7 +40,7 @@ impl Watch {
     pub fn end(mut self) -> Result<Figures> {
         let seen = self.seconds();
         wait_until("the prober has seen the end", Duration::from_secs(30), || self.seconds() >= seen + 5)?;
-        self.interrupt()?;
+        signal(&self.prober, Signal::INT).context("cannot end the prober")?;
         if !self.prober.wait()?.success() {
             bail!("the prober failed");
         }
@@ -58,11 +58,6 @@ impl Watch {
         let totals = text.lines().filter(|line| line.starts_with(r#"{"type":"total","#));
         let times: BTreeSet<&str> = totals.filter_map(|line| line.split('"').nth(7)).collect();
         times.len()
-    }
-
-    fn interrupt(&self) -> Result<()> {
-        let pid = Pid::from_raw(self.prober.id().cast_signed()).context("the prober has no process")?;
-        kill_process(pid, Signal::INT).context("cannot end the prober")
     }
 }
 
