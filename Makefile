@@ -28,6 +28,10 @@ help: ## show this list
 demo: packages ## start a real cluster, rotate its CA under load, show what happened, take the cluster down
 	tests/lab/demo.sh
 
+.PHONY: demo-repair
+demo-repair: packages ## let every certificate of a cluster expire, power it off and on, bring it back with one command
+	tests/lab/demo-repair.sh
+
 .PHONY: test
 test: packages ## every test: unit, adapter, command line, and the scenarios on the lab
 	.ci/test all
