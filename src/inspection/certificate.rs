@@ -75,7 +75,7 @@ fn validity(row: &InspectRow, measure: &Measure<'_>, add: &mut impl FnMut(Severi
     let idle = certificate.kind == CertificateKind::KubeletServing && certificate.issuer_id.is_none();
     if left < 0 {
         let severity = if idle { Severity::Info } else { Severity::Error };
-        add(severity, FindingId::Expired, format!("{what} expired at {}", certificate.not_after), &renew(row));
+        add(severity, FindingId::Expired, format!("{what} expired at {}", certificate.not_after), &revive(row));
     } else if not_before > now {
         let message = format!("{what} is valid only from {}", certificate.not_before);
         add(
@@ -145,6 +145,17 @@ fn renew(row: &InspectRow) -> String {
         _ if row.is_kubeadms() => format!("run `certctl renew {}`", super::row::kubeadm_name(&certificate.path)),
         CertificateKind::KubeconfigClient => "get a new kubeconfig from whoever issued it".to_owned(),
         _ => "have it issued anew by its CA".to_owned(),
+    }
+}
+
+/// What brings a new certificate where the old one serves nobody any more: the control plane may not answer, and no kubelet starts.
+fn revive(row: &InspectRow) -> String {
+    match row.certificate.kind {
+        CertificateKind::KubeletClient => {
+            "run `certctl repair` on a control-plane node, with `--config` or `--ssh` for the other nodes".to_owned()
+        }
+        _ if row.is_kubeadms() => "run `certctl repair` on the node".to_owned(),
+        _ => renew(row),
     }
 }
 

@@ -128,7 +128,7 @@ fn findings_stand_below_the_tables_with_their_remedy() {
     let (_, findings) = text.split_once("10y             ca\n\n").unwrap();
     insta::assert_snapshot!(findings, @r"
     error [expired] /var/lib/kubelet/pki/kubelet-client-current.pem: the certificate expired at 1969-12-31T23:59:59Z
-        look for its requests with `certctl inspect`; a kubelet that may renew says in its log why it did not
+        run `certctl repair` on a control-plane node, with `--config` or `--ssh` for the other nodes
     warning [expiring] /etc/kubernetes/scheduler.conf: the client certificate in it expires at 1970-01-01T02:00:00Z, in 2h
         run `certctl renew scheduler.conf`
     ");

@@ -42,6 +42,26 @@ pub struct Bench {
     keep: bool,
 }
 
+impl BenchOptions {
+    /// The program under test, built unless it was given.
+    fn program(&self) -> Result<PathBuf> {
+        match &self.certctl {
+            Some(path) => Ok(std::path::absolute(path)?),
+            None => step("build certctl", build),
+        }
+    }
+
+    /// A cluster with clients, without agents, and kept like the others' only if asked to.
+    pub fn other_cluster(&self, control_planes: u8, workers: u8, leaf_validity: &str) -> Result<Bench> {
+        let certctl = self.program()?;
+        let mut up = UpOptions { control_planes, workers, ..self.up.clone() };
+        leaf_validity.clone_into(&mut up.pki.leaf_validity);
+        up::up(&up)?;
+        clients::deploy()?;
+        Ok(Bench { record: Record::load()?, certctl, keep: self.keep })
+    }
+}
+
 impl Bench {
     pub fn prepare(options: &BenchOptions) -> Result<Bench> {
         let made = Bench::make(options);
@@ -52,10 +72,7 @@ impl Bench {
     }
 
     fn make(options: &BenchOptions) -> Result<Bench> {
-        let certctl = match &options.certctl {
-            Some(path) => std::path::absolute(path)?,
-            None => step("build certctl", build)?,
-        };
+        let certctl = options.program()?;
         if options.reuse {
             snapshot::restore(INSTALLED, true)?;
             return Ok(Bench { record: Record::load()?, certctl, keep: options.keep });

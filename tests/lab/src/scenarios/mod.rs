@@ -7,6 +7,7 @@ mod bench;
 mod blow;
 mod command;
 mod evidence;
+mod expired;
 mod figures;
 mod kills;
 mod operator;
@@ -50,15 +51,27 @@ struct Story {
     usual: bool,
     /// The next story needs no restore if nothing failed.
     leaves_healthy: bool,
-    tell: fn(&Bench, &mut Tally) -> Result<()>,
+    tell: Tell,
+}
+
+#[derive(Clone, Copy)]
+enum Tell {
+    /// On the cluster that the stories share, brought back for each.
+    Shared(fn(&Bench, &mut Tally) -> Result<()>),
+    /// On clusters of its own. The shared one is gone afterwards.
+    Alone(fn(&BenchOptions, &mut Tally) -> Result<()>),
 }
 
 const fn story(name: &'static str, usual: bool, tell: fn(&Bench, &mut Tally) -> Result<()>) -> Story {
-    Story { name, usual, leaves_healthy: false, tell }
+    Story { name, usual, leaves_healthy: false, tell: Tell::Shared(tell) }
 }
 
-/// Those that change nothing come first.
-const STORIES: [Story; 10] = [
+const fn alone(name: &'static str, usual: bool, tell: fn(&BenchOptions, &mut Tally) -> Result<()>) -> Story {
+    Story { name, usual, leaves_healthy: false, tell: Tell::Alone(tell) }
+}
+
+/// Those that change nothing come first, those that need clusters of their own last.
+const STORIES: [Story; 11] = [
     Story { leaves_healthy: true, ..story("refusals", true, refusals::tell) },
     story("etcd", false, unfit::etcd),
     story("rotation", true, rotation::tell),
@@ -69,6 +82,7 @@ const STORIES: [Story; 10] = [
     story("waiver", false, waiver::tell),
     story("waiver-control-plane", false, waiver::control_plane),
     story("end", true, rotation::end),
+    alone("expired", true, expired::tell),
 ];
 
 fn names() -> clap::builder::PossibleValuesParser {
@@ -78,28 +92,55 @@ fn names() -> clap::builder::PossibleValuesParser {
 /// `lab test`: prints a line per test and the totals; the exit code is 0 if nothing failed.
 pub fn test(args: &TestArgs) -> Result<ExitCode> {
     let mut tally = Tally::default();
-    let bench = Bench::prepare(&args.bench)?;
-    let mut healthy = true;
-    for story in STORIES.iter().filter(|story| chosen(args, story)) {
-        if !healthy && let Err(error) = bench.restore() {
-            tally.fail(&format!("{}: the cluster comes back from its snapshot", story.name), &error);
-            continue;
+    let stories = || STORIES.iter().filter(|story| chosen(args, story));
+    if stories().any(|story| matches!(story.tell, Tell::Shared(_))) {
+        let bench = Bench::prepare(&args.bench)?;
+        let mut healthy = true;
+        for story in stories() {
+            if let Tell::Shared(tell) = story.tell {
+                healthy = told(&bench, story, tell, healthy, &mut tally);
+            }
         }
-        let failed_before = tally.failed();
-        // The reason is printed already: a story that cannot go on ends here.
-        let told = (story.tell)(&bench, &mut tally);
-        if let Err(error) = &told
-            && tally.failed() == failed_before
-        {
-            tally.fail(story.name, error);
-        }
-        if tally.failed() > failed_before {
-            bench.explain();
-        }
-        healthy = story.leaves_healthy && told.is_ok() && tally.failed() == failed_before;
+        bench.close()?;
     }
-    bench.close()?;
+    for story in stories() {
+        if let Tell::Alone(tell) = story.tell {
+            let failed_before = tally.failed();
+            let outcome = tell(&args.bench, &mut tally);
+            account(story, &outcome, failed_before, &mut tally);
+        }
+    }
     Ok(tally.finish())
+}
+
+/// True if the next story finds the cluster as healthy as this one did.
+fn told(
+    bench: &Bench,
+    story: &Story,
+    tell: fn(&Bench, &mut Tally) -> Result<()>,
+    healthy: bool,
+    tally: &mut Tally,
+) -> bool {
+    if !healthy && let Err(error) = bench.restore() {
+        tally.fail(&format!("{}: the cluster comes back from its snapshot", story.name), &error);
+        return false;
+    }
+    let failed_before = tally.failed();
+    let outcome = tell(bench, tally);
+    account(story, &outcome, failed_before, tally);
+    if tally.failed() > failed_before {
+        bench.explain();
+    }
+    story.leaves_healthy && outcome.is_ok() && tally.failed() == failed_before
+}
+
+/// A story that cannot go on ends with an error, which one of its tests has shown already, or else is shown here.
+fn account(story: &Story, outcome: &Result<()>, failed_before: usize, tally: &mut Tally) {
+    if let Err(error) = outcome
+        && tally.failed() == failed_before
+    {
+        tally.fail(story.name, error);
+    }
 }
 
 fn chosen(args: &TestArgs, story: &Story) -> bool {
