@@ -50,12 +50,11 @@ fn fault(row: &InspectRow, add: &mut impl FnMut(Severity, FindingId, String, &st
         Some(Fault::NoCertificate) => {}
         None if problem.is_empty() => {}
         None | Some(Fault::Unreadable) if certificate.not_after.is_empty() => {
-            add(
-                Severity::Error,
-                FindingId::Unreadable,
-                problem,
-                "put the file back from a back-up, or have it made anew",
-            );
+            let remedy = match certificate.kind {
+                CertificateKind::Served => "see whether the address is right, and what listens there",
+                _ => "put the file back from a back-up, or have it made anew",
+            };
+            add(Severity::Error, FindingId::Unreadable, problem, remedy);
         }
         Some(Fault::KeyMissing) => {
             let message = "has no private key beside it".to_owned();

@@ -39,7 +39,7 @@ pub use error::{BoxError, NodeError, in_full};
 pub use etcd::{Etcd, EtcdSnapshot};
 pub use journal::{Issued, note_issued};
 pub use kubeconfig_files::{KubeconfigFiles, KubeconfigLock};
-pub use layout::Layout;
+pub use layout::{CA_CERT, Layout};
 pub use loaded::{History, changed as files_changed};
 pub use lock::{AgentLock, WriteLock};
 pub use observe::{Node, Observation};

@@ -8,11 +8,15 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::engine::credentials::{Issued, Place, Subject, Written};
 use crate::error::Error;
+use crate::pki::BACKDATE;
 use crate::pki::{CaId, Certificate, Login};
 use crate::ui::{Format, Table, View};
 
-/// Signers back-date and round: a lifetime that is shorter by less than this is the one asked for.
+/// Signers round: a lifetime that differs by less than this is the one asked for.
 const ROUNDED: jiff::SignedDuration = jiff::SignedDuration::from_mins(1);
+/// From this lifetime on kube-controller-manager takes what it dates the beginning back by off the end, too (`PermissiveSigningPolicy` in
+/// `pkg/controller/certificates/authority/policies.go`).
+const LONG: jiff::SignedDuration = jiff::SignedDuration::from_hours(8);
 
 /// One run's outcome.
 pub(super) struct Outcome<'a> {
@@ -128,7 +132,8 @@ fn warnings(outcome: &Outcome<'_>, now: Timestamp) -> Vec<String> {
     let certificate = &issued.certificate;
     let mut warnings = Vec::new();
     let lasts = certificate.not_after().duration_since(now);
-    if lasts + ROUNDED < subject.lifetime {
+    let taken_off = if subject.lifetime >= LONG { BACKDATE } else { jiff::SignedDuration::ZERO };
+    if lasts + taken_off + ROUNDED < subject.lifetime {
         warnings.push(format!(
             "it is valid for {lasts:#} only, not for {:#}: the signer's limit (--cluster-signing-duration), or the CA ends then",
             subject.lifetime
@@ -209,6 +214,8 @@ mod tests {
         let world = World::new();
         let ours = Place { cas: vec![world.ca.certificate().clone()], ..Place::default() };
         assert_eq!(world.warned("jane", DAY, &ours), "");
+        assert_eq!(world.warned("jane", DAY - BACKDATE, &ours), "", "as kube-controller-manager signs it");
+        assert!(world.warned("jane", DAY - BACKDATE * 2, &ours).starts_with("it is valid for 23h 50m only"));
         assert!(world.warned("jane", DAY / 2, &ours).starts_with("it is valid for 12h only, not for 24h: "));
         assert!(world.warned("jane", DAY * 2, &ours).starts_with("it is valid for 48h, longer than 24h: "));
         assert!(world.warned("june", DAY, &ours).contains("CN=june,O=dev"));

@@ -7,9 +7,13 @@ use crate::cluster::{Bundle, Cluster, ClusterError};
 use crate::context::Context;
 use crate::error::Error;
 use crate::inspection::{Evidence, InspectRow, NodeView, merged_trust, rows_of};
+use crate::node::CA_CERT;
 use crate::pki::{CaId, Certificate};
 use crate::plan::row::issuer_of;
 use crate::plan::{CertificateKind, CertificateRow};
+
+/// The generation that a cluster begins with (gkectl's CAVersion).
+const FIRST: u32 = 1;
 
 /// Looks at everything; of what the caller may not read, the evidence says so.
 ///
@@ -25,9 +29,13 @@ pub(super) async fn look(context: &Context, verb: &'static str, wanted: &[String
     let status = object.and_then(|object| object.status).unwrap_or_default();
     let rotating = status.ca_version.is_some_and(|reached| Some(reached) != wanted_version);
     let known = status.authorities.into_iter().filter_map(|(number, ca)| Some((ca.id, number.parse().ok()?)));
-    let versions: BTreeMap<CaId, u32> = known.collect();
+    let mut versions: BTreeMap<CaId, u32> = known.collect();
     evidence.rotating = rotating;
-    match cluster.node_pkis().await {
+    let nodes = cluster.node_pkis().await;
+    if let (true, Ok(nodes)) = (versions.is_empty(), &nodes) {
+        versions.extend(never_rotated(nodes).map(|ca| (ca, FIRST)));
+    }
+    match nodes {
         Ok(nodes) => add_nodes(&nodes, wanted, &versions, &mut evidence)?,
         // A check must not be green because nobody looked.
         Err(error) if error.code() == Some(404) && wanted.is_empty() => evidence.unread.push(
@@ -43,6 +51,14 @@ pub(super) async fn look(context: &Context, verb: &'static str, wanted: &[String
         add_objects(&cluster, &versions, &mut evidence).await;
     }
     Ok(evidence)
+}
+
+/// The cluster CA where no rotation has recorded any: the one that all nodes share. Where they do not, no number would be right.
+fn never_rotated(nodes: &[NodePKI]) -> Option<CaId> {
+    let rows = nodes.iter().filter_map(|node| node.status.as_ref()).flat_map(|status| &status.certificates);
+    let mut cas = rows.filter(|row| row.path == CA_CERT).filter_map(|row| row.ca_id.as_ref());
+    let first = cas.next()?;
+    cas.all(|ca| ca == first).then(|| first.clone())
 }
 
 fn add_nodes(

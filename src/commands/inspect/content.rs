@@ -36,6 +36,8 @@ pub(super) enum Content {
     Served(Vec<Certificate>),
     /// Why it gave nothing.
     Unread(String),
+    /// An endpoint that shows no certificate, and why.
+    Silent(String),
 }
 
 impl Source {
@@ -88,7 +90,7 @@ impl Source {
             Content::Kubeconfig { conf, .. } => conf.ca_data().unwrap_or_default(),
             Content::Pem { certificates, .. } => certificates.iter().flatten().cloned().collect(),
             Content::Served(chain) => chain.clone(),
-            Content::Unread(_) => Vec::new(),
+            Content::Unread(_) | Content::Silent(_) => Vec::new(),
         };
         all.into_iter().filter(Certificate::is_ca).collect()
     }
@@ -109,6 +111,7 @@ impl Source {
             Content::Unread(why) => {
                 vec![CertificateRow::broken(path, 0, CertificateKind::Leaf, format!("cannot be read: {why}"))]
             }
+            Content::Silent(why) => vec![CertificateRow::broken(path, 0, CertificateKind::Served, why.clone())],
         }
     }
 }

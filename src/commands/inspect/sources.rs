@@ -67,11 +67,7 @@ impl SourceArgs {
         }
         let found: Vec<_> = sources.iter().flat_map(|source| source.rows(&known)).collect();
         evidence.rows.extend(rows_of(None, &found, None, &BTreeMap::new()));
-        let unread = sources.iter().filter(|source| matches!(source.content, Content::Unread(_))).count();
-        let of = if sources.len() == 1 { "file" } else { "files" };
-        let unread =
-            (unread > 0).then(|| Error::failed(format!("{unread} of {} {of} could not be read", sources.len())));
-        Ok(Seen { evidence, unread })
+        Ok(Seen { evidence, unread: unread(&sources) })
     }
 
     async fn node(&self, root: &std::path::Path, known: &[Certificate], evidence: &mut Evidence) -> Result<(), Error> {
@@ -91,6 +87,20 @@ impl SourceArgs {
     }
 }
 
+fn unread(sources: &[Source]) -> Option<Error> {
+    let count = |which: fn(&Content) -> bool| sources.iter().filter(|source| which(&source.content)).count();
+    let silent = count(|content| matches!(content, Content::Silent(_)));
+    let unread = count(|content| matches!(content, Content::Unread(_)));
+    let all = sources.len();
+    let (files, endpoints) = if all == 1 { ("file", "endpoint") } else { ("files", "endpoints") };
+    match (unread, silent) {
+        (0, 0) => None,
+        (unread, 0) => Some(Error::failed(format!("{unread} of {all} {files} could not be read"))),
+        (0, silent) => Some(Error::failed(format!("{silent} of {all} {endpoints} showed no certificate"))),
+        (unread, silent) => Some(Error::failed(format!("{} of {all} gave no certificate", unread + silent))),
+    }
+}
+
 /// `HOST:PORT`, also as the server of a kubeconfig is written. A file of that name comes first.
 fn endpoint(file: &std::path::Path) -> Option<String> {
     let text = file.to_str().filter(|_| !file.exists())?;
@@ -104,7 +114,7 @@ async fn served(context: &Context, address: &str) -> Source {
     let limit = context.global.request_timeout.map_or(LIMIT, SignedDuration::unsigned_abs);
     match probe::handshake(address, probe::host(address), limit).await {
         Ok(chain) => Source { name: address.to_owned(), content: Content::Served(chain.certificates) },
-        Err(error) => Source::unread(address.to_owned(), crate::node::in_full(&error)),
+        Err(error) => Source { name: address.to_owned(), content: Content::Silent(crate::node::in_full(&error)) },
     }
 }
 

@@ -2,17 +2,16 @@
 //! runs, and after every node was powered off and on, when nothing starts any more.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 
 use super::bench::{Bench, BenchOptions};
-use super::command::{Done, finished};
+use super::command::finished;
 use super::evidence::Files;
+use super::on_node::{self, certctl, on, on_first};
 use super::tally::Tally;
 use crate::node::{Node, Role};
 use crate::process::{command, output, output_with_input, run, succeeds};
@@ -28,7 +27,6 @@ const SOON: Duration = Duration::from_secs(90);
 const BY_HAND: Duration = Duration::from_secs(40);
 /// Nodes without power, their certificates still valid.
 const FRESH: &str = "fresh";
-const PROGRAM: &str = "usr/local/bin/certctl";
 const NODES: &str = "root/nodes.yaml";
 
 pub fn tell(options: &BenchOptions, tally: &mut Tally) -> Result<()> {
@@ -138,12 +136,7 @@ fn undo(bench: &Bench) -> Result<()> {
 
 /// The program on every node; ssh opens all of them, and the list of nodes is on the first.
 fn furnish(bench: &Bench) -> Result<()> {
-    for node in &bench.record.nodes {
-        let program = node.root().join(PROGRAM);
-        fs::create_dir_all(program.parent().context("no folder")?)?;
-        fs::copy(&bench.certctl, &program)?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    }
+    bench.record.nodes.iter().try_for_each(|node| on_node::furnish(bench, node))?;
     let nodes = bench.record.nodes.iter().map(|node| format!("- {{name: {}, address: {}}}\n", node.name, node.ip()));
     let config = format!("apiVersion: certctl.dev/v1alpha1\nkind: Config\nnodes:\n{}", nodes.collect::<String>());
     fs::write(bench.record.first_control_plane()?.root().join(NODES), config)?;
@@ -155,20 +148,6 @@ fn power_cut_since(bench: &Bench) -> Result<()> {
     snapshot::restore(FRESH, false)?;
     furnish(bench)?;
     step("every certificate has expired", || wait_expired(bench, &leaves))
-}
-
-fn certctl(node: &Node, words: &[&str]) -> Command {
-    let mut exec = container::inside(node, ["/usr/local/bin/certctl"]);
-    exec.args(words);
-    exec
-}
-
-fn on(node: &Node, words: &[&str]) -> Result<Done> {
-    finished(&mut certctl(node, words))
-}
-
-fn on_first(bench: &Bench, words: &[&str]) -> Result<Done> {
-    on(bench.record.first_control_plane()?, words)
 }
 
 /// The certificates of the control plane, kubeconfigs included; as kubeadm knows them.

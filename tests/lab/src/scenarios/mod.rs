@@ -6,13 +6,17 @@
 mod bench;
 mod blow;
 mod command;
+mod credentials;
 mod evidence;
 mod expired;
 mod figures;
+mod inspection;
 mod kills;
+mod on_node;
 mod operator;
 mod power;
 mod refusals;
+mod renewal;
 mod rollback;
 mod rotation;
 mod tally;
@@ -71,8 +75,11 @@ const fn alone(name: &'static str, usual: bool, tell: fn(&BenchOptions, &mut Tal
 }
 
 /// Those that change nothing come first, those that need clusters of their own last.
-const STORIES: [Story; 11] = [
+const STORIES: [Story; 14] = [
+    Story { leaves_healthy: true, ..story("inspection", true, inspection::tell) },
+    Story { leaves_healthy: true, ..story("credentials", true, credentials::tell) },
     Story { leaves_healthy: true, ..story("refusals", true, refusals::tell) },
+    story("renewal", true, renewal::tell),
     story("etcd", false, unfit::etcd),
     story("rotation", true, rotation::tell),
     story("drivers", true, kills::drivers),
