@@ -178,14 +178,14 @@ fn offline(bench: &Bench) -> Result<()> {
     furnish(bench, &node)?;
     let manifest = node.root().join("etc/kubernetes/manifests/kube-apiserver.yaml");
     let aside = node.root().join("root/kube-apiserver.yaml");
-    run(command("mv", [&manifest, &aside]))?;
+    run(&mut command("mv", [&manifest, &aside]))?;
     let url = format!("https://{}:6443/livez", node.ip());
     let serves = || output(&mut container::inside(&node, ["curl", "-sk", "-m", "2", &url])).is_ok();
     let made = wait_until("the API server is down", SOON, || !serves()).and_then(|()| {
         let words = ["get-credentials", "jane", "--root", "/", "-f", "-"];
         on(&node, &[&words[..], &ADMINISTRATORS].concat())?.expect(0)
     });
-    run(command("mv", [&aside, &manifest]))?;
+    run(&mut command("mv", [&aside, &manifest]))?;
     wait_until("the API server is back", SOON, serves)?;
     let file = folder("offline")?.join("jane.conf");
     fs::write(&file, made?.out)?;
