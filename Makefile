@@ -49,6 +49,11 @@ torture: packages ## every scenario; kill and power-cut everything before and in
 	$(LAB) test --all
 	$(LAB) torture --sweep
 
+.PHONY: bench
+bench: PACKAGES += gnutls-bin
+bench: packages ## compare with peers on this machine, run in turns; prints ratios
+	benches/compare.sh
+
 .PHONY: image
 image: packages ## pack the agent's image from the binary (IMAGE, IMAGE_FILE, PROFILE)
 	cargo build --locked --profile $(PROFILE) --bin certctl

@@ -33,7 +33,7 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
         waits_for_approval(bench)
     });
     let _ = tally.test(
-        "get-credentials --exec: kubectl gets its certificate from the plugin, four at once make one request",
+        "get-credentials --exec: four kubectl at once get their certificate from the plugin, and no key is in the file",
         || plugin(bench),
     );
     tally.test("get-credentials --root: from the CA's key, with the API server of the node down", || offline(bench))

@@ -89,8 +89,17 @@ impl Figures {
         self.failed_only_by(&[])
     }
 
+    /// No API request failed, of at least so many.
+    pub fn none_failed_of(&self, least: u64) -> Result<()> {
+        self.judged(&[], least)
+    }
+
     /// Every failure is of one of these power cuts.
     pub fn failed_only_by(&self, cuts: &[Cut]) -> Result<()> {
+        self.judged(cuts, LEAST)
+    }
+
+    fn judged(&self, cuts: &[Cut], least: u64) -> Result<()> {
         let others: Vec<_> =
             self.failures.iter().filter(|failure| !cuts.iter().any(|cut| cut.explains(failure))).collect();
         if !others.is_empty() {
@@ -102,7 +111,7 @@ impl Figures {
         if failed > self.failures.len() as u64 {
             bail!("{} requests of the old CA's client were refused too early", failed - self.failures.len() as u64);
         }
-        if self.number("requests") < LEAST {
+        if self.number("requests") < least {
             bail!("the prober sent {} requests only", self.number("requests"));
         }
         Ok(())

@@ -23,7 +23,7 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
     let node = bench.other_control_plane()?;
     furnish(bench, &node)?;
     let _ = tally.test("check: nothing to find on a cluster as kubeadm makes it", || {
-        bench.certctl(&["check", "--fail-on", "warning"])?.expect(0)?.saying(&["no finding"]).map(drop)
+        says(&bench.certctl(&["check", "--fail-on", "warning"])?.expect(0)?, &["no finding"])
     });
     let _ = tally
         .test("inspect: as many certificates of a node as kubeadm knows, with the same ends", || as_kubeadm(bench));

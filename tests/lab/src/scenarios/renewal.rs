@@ -17,6 +17,8 @@ use crate::node::Node;
 use crate::process::{command, output, output_with_input};
 
 const RATE: u32 = 60;
+/// A renewal takes some seconds, and the prober is at work before and after it.
+const FEWEST: u64 = 400;
 /// What kubeadm knows of a node that is not its first; that one also has super-admin.conf.
 const RENEWED: usize = 10;
 
@@ -38,7 +40,7 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
     })?;
     let figures = watch.end()?;
     eprintln!("lab: {}", figures.line());
-    let _ = tally.test("renew: no API request fails", || figures.none_failed());
+    let _ = tally.test("renew: no API request fails", || figures.none_failed_of(FEWEST));
     let _ = tally.test("renew: restarts stay within their limits", || figures.restarts_within_limits());
     let _ = tally.test(
         "renew --key-algorithm and --validity: one certificate with another kind of key, for 90 days",
@@ -56,7 +58,7 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
     let _ = tally
         .test("renew --csr-only and --import: signed by somebody else who holds the CA", || requests(bench, &node));
     tally.test("renew while a rotation runs: refused, nothing changes", || {
-        bench.rotate(&["--pause-before", "CPTrusted"])?.finish(LIMIT)?.expect(0)?;
+        bench.rotate(&["--pause-before", "DPTrusted"])?.finish(LIMIT)?.expect(0)?;
         let before = Files::read(bench)?;
         on(&node, &["renew", "--root", "/", "--all", "--yes"])?.expect(5)?.saying(&["rotation"])?;
         before.must_equal(&Files::read(bench)?)?;

@@ -1,0 +1,3 @@
+module certctl.dev/bench/peer
+
+go 1.22
