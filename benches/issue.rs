@@ -1,6 +1,8 @@
 //! Issues many leaves in one process, as a program: `issue DIR COUNT [THREADS]`. Key and certificate of each are files, the key 0600, on
 //! disk before it ends. What it costs is measured from outside (`benches/compare.sh`).
 
+#![expect(clippy::disallowed_methods, reason = "a program at the edge: it reads the clock and flushes its files")]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;

@@ -112,6 +112,8 @@ check "certctl repair ends with exit code 0" repair_shown
 took=$((SECONDS - begun))
 shown cp /etc/kubernetes/admin.conf .kube/config
 cp "$(lab node-root cp-1)/etc/kubernetes/admin.conf" "$(lab kubeconfig)"
+shown kubectl get nodes
+kubectl get nodes || true
 check "every node is Ready" all_ready
 check "in $took s (by hand $most_seconds s)" not_slower_than_by_hand "$took"
 
