@@ -50,7 +50,7 @@ torture: packages ## every scenario; kill and power-cut everything before and in
 	$(LAB) torture --sweep
 
 .PHONY: bench
-bench: PACKAGES += gnutls-bin
+bench: PACKAGES += gnutls-bin python3-pip unzip
 bench: packages ## compare with peers on this machine, run in turns; prints ratios
 	benches/compare.sh
 

@@ -112,5 +112,14 @@ compare "inspect 10,000 certificates in files" 4 "certctl_files 1 1" "go_crypto-
 compare "inspect a bundle of 10,000 (Go)" 4.0 "certctl_bundle 1 1" "go_crypto-x509_bundle 1 1"
 # 20 leaves of certtool stand for 1,000.
 compare "issue 1,000 P-256 leaves, on disk" 60 "certctl_issues 1 1" "certtool_one_leaf_a_run 20 0.001"
+
+# ---- what broken input may cost
+
+say "malformed input: the node's files, mutated; then the vectors of pyca/cryptography"
+limits() { "$work/peer" limits "$certctl" "$@" || failed=1; }
+limits "$work/node" 2000
+pip3 download --quiet --no-deps --dest "$work/vectors" cryptography-vectors
+(cd "$work/vectors" && unzip -q ./*.whl 'cryptography_vectors/x509/*' 'cryptography_vectors/asymmetric/*' && rm ./*.whl)
+limits "$work/vectors" 2000
 say "load $(cut -d' ' -f1-3 /proc/loadavg), $(nproc) processors, $rounds rounds"
 exit "$failed"

@@ -2,6 +2,7 @@
 // kubeadm, cfssl, step and x509-certificate-exporter are built on. It also makes the inputs.
 //
 //	peer generate DIR N   N certificates, half RSA-2048, half P-256: DIR/files/*.crt and DIR/bundle.pem
+//	peer limits PROGRAM DIR N   PROGRAM inspects every file of DIR and N mutations of them: no panic, and what the worst one cost
 //	peer inspect PATH     a folder of PEM files, or one bundle: a JSON row per certificate on stdout
 package main
 
@@ -31,8 +32,13 @@ func main() {
 		err = generate(os.Args[2], os.Args[3])
 	case len(os.Args) == 3 && os.Args[1] == "inspect":
 		err = inspect(os.Args[2])
+	case len(os.Args) == 5 && os.Args[1] == "limits":
+		var count int
+		if count, err = strconv.Atoi(os.Args[4]); err == nil {
+			err = limits(os.Args[2], os.Args[3], count)
+		}
 	default:
-		err = fmt.Errorf("usage: peer generate DIR N | peer inspect PATH")
+		err = fmt.Errorf("usage: peer generate DIR N | peer inspect PATH | peer limits PROGRAM DIR N")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "peer:", err)

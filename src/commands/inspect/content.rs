@@ -14,6 +14,8 @@ use crate::plan::{CertificateKind, CertificateRow, Fault};
 
 /// Longest file read, bytes: ten thousand certificates have eight million.
 const LONGEST: u64 = 32 << 20;
+/// Longest file taken for a kubeconfig, bytes. YAML takes many times its size in memory, and a thousand clusters have four million bytes.
+const LARGEST_KUBECONFIG: usize = 4 << 20;
 /// Folders within folders.
 const DEEPEST: u8 = 16;
 
@@ -120,6 +122,7 @@ impl Content {
     fn of(bytes: &[u8], mode: Option<u32>) -> Self {
         let certificates = Certificate::each_from_pem(bytes);
         if certificates.is_empty()
+            && bytes.len() <= LARGEST_KUBECONFIG
             && let Ok(text) = std::str::from_utf8(bytes)
             && let Ok(conf) = Kubeconfig::parse(text)
         {
