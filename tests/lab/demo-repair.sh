@@ -45,13 +45,14 @@ everything_has_expired() {
 
 # Where the kubelet does not start, no static pod does. Asked after it has tried.
 nothing_runs() {
-    local name begun=$SECONDS
+    local name running begun=$SECONDS
     for name in $(nodes); do
         until [ "$(on "$name" systemctl show kubelet -p NRestarts --value)" -ge 1 ]; do
             [ $((SECONDS - begun)) -lt 60 ] || { echo "$name: the kubelet has not given up"; return 1; }
             sleep 0.5
         done
-        [ -z "$(on "$name" crictl --runtime-endpoint unix:///run/containerd/containerd.sock ps -q)" ] || { echo "$name: containers run"; return 1; }
+        running=$(on "$name" ctr --namespace k8s.io tasks list --quiet)
+        [ -z "$running" ] || { echo "$name: containers run: $running"; return 1; }
     done
 }
 

@@ -51,7 +51,12 @@ impl BenchOptions {
         }
     }
 
-    /// A cluster with clients, without agents, and kept like the others' only if asked to.
+    /// The end of a cluster that a story has made for itself.
+    pub fn close(&self) -> Result<()> {
+        if self.keep { Ok(()) } else { step("remove the lab", cleanup::everything) }
+    }
+
+    /// A cluster with clients and without agents.
     pub fn other_cluster(&self, control_planes: u8, workers: u8, leaf_validity: &str) -> Result<Bench> {
         let certctl = self.program()?;
         let mut up = UpOptions { control_planes, workers, ..self.up.clone() };

@@ -115,6 +115,7 @@ pub fn test(args: &TestArgs) -> Result<ExitCode> {
             let failed_before = tally.failed();
             let outcome = tell(&args.bench, &mut tally);
             account(story, &outcome, failed_before, &mut tally);
+            args.bench.close()?;
         }
     }
     Ok(tally.finish())
