@@ -1,7 +1,7 @@
 //! Where `inspect` and `check` look, and what they saw there.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -63,7 +63,7 @@ impl SourceArgs {
         let known: Vec<Certificate> = sources.iter().flat_map(Source::authorities).collect();
         let mut evidence = Evidence::default();
         if let Some(root) = &self.root {
-            self.node(root, &known, &mut evidence).await?;
+            add_node(root, self.probe, &known, &mut evidence).await?;
         }
         let found: Vec<_> = sources.iter().flat_map(|source| source.rows(&known)).collect();
         evidence.rows.extend(rows_of(None, &found, None, &BTreeMap::new()));
@@ -73,22 +73,31 @@ impl SourceArgs {
             (unread > 0).then(|| Error::failed(format!("{unread} of {} {of} could not be read", sources.len())));
         Ok(Seen { evidence, unread })
     }
+}
 
-    async fn node(&self, root: &std::path::Path, known: &[Certificate], evidence: &mut Evidence) -> Result<(), Error> {
-        let layout = Layout::new(root);
-        let found = read_disk(&layout, known);
-        if found.rows.is_empty() {
-            return Err(Error::failed(format!("no certificate of a node below {}", root.display()))
-                .hint("give the folder that holds etc/kubernetes; on the node itself that is `--root /`"));
-        }
-        let state = match self.probe {
-            true => Some(NodeState { endpoints: endpoints(&layout).await, ..NodeState::default() }),
-            false => None,
-        };
-        evidence.rows.extend(rows_of(None, &found.rows, state.as_ref(), &BTreeMap::new()));
-        evidence.nodes.insert(String::new(), NodeView { facts: found.facts, state });
-        Ok(())
+/// Reads the files of a node, and asks its components when they are to be asked.
+///
+/// # Errors
+/// There is no certificate of a node below `root`.
+pub(crate) async fn add_node(
+    root: &Path,
+    probe: bool,
+    known: &[Certificate],
+    evidence: &mut Evidence,
+) -> Result<(), Error> {
+    let layout = Layout::new(root);
+    let found = read_disk(&layout, known);
+    if found.rows.is_empty() {
+        return Err(Error::failed(format!("no certificate of a node below {}", root.display()))
+            .hint("give the folder that holds etc/kubernetes; on the node itself that is `--root /`"));
     }
+    let state = match probe {
+        true => Some(NodeState { endpoints: endpoints(&layout).await, ..NodeState::default() }),
+        false => None,
+    };
+    evidence.rows.extend(rows_of(None, &found.rows, state.as_ref(), &BTreeMap::new()));
+    evidence.nodes.insert(String::new(), NodeView { facts: found.facts, state });
+    Ok(())
 }
 
 /// `HOST:PORT`, also as the server of a kubeconfig is written. A file of that name comes first.
