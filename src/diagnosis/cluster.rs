@@ -145,7 +145,24 @@ impl Look<'_> {
                 ledger.add(&subject, Check::Health, Verdict::Failed, &found.problem, remedy);
             }
             None if healthy => ledger.satisfied(&subject, Check::Health, "it answers healthy"),
+            // Whoever has not so much as reported its role is named by its node.
             None => {}
+        }
+        self.learners(&subject, ledger);
+    }
+
+    fn learners(&self, subject: &Subject, ledger: &mut Ledger<'_>) {
+        match self.health.and_then(|health| health.etcd_learners.as_deref()) {
+            Some([]) => ledger.satisfied(subject, Check::Learners, "every member votes"),
+            Some(learners) => {
+                let message = format!("these members do not vote yet: {}", learners.join(", "));
+                let remedy = "finish the join; `etcdctl member promote ID` makes one vote, `etcdctl member remove ID` takes one out that is gone";
+                ledger.add(subject, Check::Learners, Verdict::Warning, message, remedy);
+            }
+            None => {
+                let remedy = "when etcd is healthy and the agents have this version, run this again";
+                ledger.add(subject, Check::Learners, Verdict::Unknown, "etcd did not say which members vote", remedy);
+            }
         }
     }
 

@@ -73,6 +73,8 @@ pub struct NodeHealth {
     /// etcd on this node: `Some(false)` when it does not answer healthy, `None` without etcd. Its `/readyz` is a linearizable read, so each
     /// member speaks for the quorum too (`server/etcdserver/api/etcdhttp/health.go`).
     pub etcd_healthy: Option<bool>,
+    /// Members of etcd that do not vote yet, as the one on this node knows them; `None` without an answer.
+    pub etcd_learners: Option<Vec<String>>,
     /// Every certificate of the node.
     pub certificates: Vec<CertificateRow>,
     /// True when ca.key does not belong to the first certificate of ca.crt.
