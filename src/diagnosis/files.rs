@@ -254,12 +254,14 @@ fn server(file: &File<'_>, subject: &Subject, evidence: &Evidence, ledger: &mut 
 /// What a process has read that does not read it again.
 fn loaded(file: &File<'_>, group: Group, ledger: &mut Ledger<'_>) {
     let Some(state) = file.view.and_then(|view| view.state.as_ref()) else { return };
-    let read: Vec<&InspectRow> = file
-        .rows
-        .iter()
-        .copied()
-        .filter(|row| row.certificate.index == 0 && reads_once(&row.certificate, state).is_some())
-        .collect();
+    // What a kubelet serves is seen in a handshake.
+    let once = |row: &&InspectRow| {
+        let certificate = &row.certificate;
+        certificate.index == 0
+            && certificate.kind != CertificateKind::KubeletServing
+            && reads_once(certificate, state).is_some()
+    };
+    let read: Vec<&InspectRow> = file.rows.iter().copied().filter(once).collect();
     let Some(reader) = read.first().and_then(|row| reads_once(&row.certificate, state)) else { return };
     let subject = file.subject(group);
     let against = ledger.against(&subject, &[FindingId::NotLoaded]);

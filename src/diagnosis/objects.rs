@@ -42,29 +42,42 @@ pub(super) fn judge(
     tokens(evidence, now, ledger);
 }
 
+/// One item for each object with this content; of those that every namespace can have, one for all.
 fn object(path: &str, rows: &[&InspectRow], blockers: &[Blocker], ledger: &mut Ledger<'_>) {
     let Some(first) = rows.first() else { return };
-    let more = first.also.len();
-    let name = if more == 0 { path.to_owned() } else { format!("{path} (+{more} more)") };
-    let subject = Subject::new(Group::Objects, name).at(rows.iter().map(|row| row.place().1));
-    let broken = blockers.iter().find(|blocker| blocker.topic == Topic::CaBundle && blocker.object == path);
+    let mut many: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in std::iter::once(path).chain(first.also.iter().map(String::as_str)) {
+        let class = if name.ends_with("/kube-root-ca.crt") || name.starts_with("secret/") {
+            name.split('/').next().unwrap_or_default()
+        } else {
+            name
+        };
+        many.entry(class).or_default().push(name);
+    }
+    for names in many.values() {
+        let Some(name) = names.first() else { continue };
+        let more = names.len() - 1;
+        let shown = if more == 0 { (*name).to_owned() } else { format!("{name} (+{more} more)") };
+        let subject = Subject::new(Group::Objects, shown).at(rows.iter().map(|row| row.place().1));
+        content(name, &subject, rows, blockers, ledger);
+    }
+}
+
+fn content(name: &str, subject: &Subject, rows: &[&InspectRow], blockers: &[Blocker], ledger: &mut Ledger<'_>) {
+    let broken = blockers.iter().find(|blocker| blocker.topic == Topic::CaBundle && blocker.object == name);
     if let Some(broken) = broken {
-        ledger.take(&subject, &[FindingId::Unreadable]);
-        ledger.add(&subject, Check::Validity, Verdict::Failed, &broken.problem, &broken.remedy);
+        ledger.take(subject, &[FindingId::Unreadable]);
+        ledger.add(subject, Check::Validity, Verdict::Failed, &broken.problem, &broken.remedy);
     }
     let end = rows.iter().map(|row| &row.certificate).min_by_key(|certificate| certificate.not_after_seconds);
-    ledger.judge(
-        &subject,
-        Check::Validity,
-        VALIDITY,
-        end.map(|end| format!("valid until {}", end.not_after)).unwrap_or_default(),
-    );
-    ledger.judge(&subject, Check::Usage, USAGE, "");
-    if crate::inspection::follows_the_cluster(path) {
+    let seen = end.map(|end| format!("valid until {}", end.not_after)).unwrap_or_default();
+    ledger.judge(subject, Check::Validity, VALIDITY, seen);
+    ledger.judge(subject, Check::Usage, USAGE, "");
+    if crate::inspection::follows_the_cluster(name) {
         let cas = rows.iter().filter_map(|row| row.certificate.ca_id.as_ref());
         let cas: Vec<&str> = cas.map(|ca| ca.short()).collect();
         let ids = [FindingId::TrustDiffers, FindingId::LeftoverBundle];
-        ledger.judge(&subject, Check::Trusts, &ids, format!("CA {}", cas.join(" ")));
+        ledger.judge(subject, Check::Trusts, &ids, format!("CA {}", cas.join(" ")));
     }
 }
 

@@ -69,4 +69,4 @@ pub fn findings(evidence: &Evidence, within: Option<SignedDuration>, now: Timest
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
