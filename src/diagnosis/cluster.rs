@@ -43,6 +43,7 @@ pub(super) fn judge(sight: &Result<Sight, String>, blockers: &[Blocker], ledger:
                 look.etcd(ledger);
                 look.rotation(ledger);
             }
+            gone(sight, ledger);
             rotation(sight, blockers, ledger);
         }
         Err(why) => {
@@ -213,6 +214,14 @@ impl Look<'_> {
         } else {
             ledger.satisfied(&subject, Check::Current, format!("CA {}", force.goal.from.short()));
         }
+    }
+}
+
+/// Reports of nodes that are no more.
+fn gone(sight: &Sight, ledger: &mut Ledger<'_>) {
+    for (name, why) in sight.silent.iter().filter(|(name, _)| !sight.inventory.nodes.contains_key(*name)) {
+        let remedy = format!("run `kubectl delete nodepki {name}` if it does not come back");
+        ledger.add(&Subject::on(Group::Nodes, name, "agent"), Check::Agent, Verdict::Warning, why, remedy);
     }
 }
 

@@ -41,10 +41,15 @@ struct File<'a> {
 
 pub(super) fn judge(evidence: &Evidence, blockers: &[Blocker], ledger: &mut Ledger<'_>) {
     let files = files(evidence);
+    let serves = |row: &&InspectRow| {
+        let certificate = &row.certificate;
+        certificate.path == APISERVER && certificate.index == 0 && !certificate.sans.is_empty()
+    };
+    let servers: Vec<&InspectRow> = evidence.rows.iter().filter(serves).collect();
     for file in &files {
         match file.group() {
             Group::Authorities => authority(file, &files, blockers, ledger),
-            Group::Kubeconfigs => kubeconfig(file, evidence, ledger),
+            Group::Kubeconfigs => kubeconfig(file, &servers, ledger),
             group => leaf(file, group, ledger),
         }
     }
@@ -148,10 +153,10 @@ fn authority_key(file: &File<'_>, all: &[File<'_>], blockers: &[Blocker], ledger
     let subject = file.subject(Group::Authorities);
     let object = format!("node/{}", file.node);
     let about_key = |blocker: &&Blocker| blocker.topic == Topic::KeyMismatch && blocker.object == object;
-    let elsewhere = all.iter().find(|other| other.path == file.path && other.is_control_plane() && other.has_key());
     if !file.is_control_plane() {
         return;
     }
+    let elsewhere = all.iter().find(|other| other.path == file.path && other.is_control_plane() && other.has_key());
     if let Some(blocker) = blockers.iter().find(about_key).filter(|_| file.path == "/etc/kubernetes/pki/ca.crt") {
         ledger.take(&subject, KEY);
         ledger.add(&subject, Check::Key, Verdict::Failed, &blocker.problem, &blocker.remedy);
@@ -209,7 +214,7 @@ fn names(file: &File<'_>, subject: &Subject, ledger: &mut Ledger<'_>) {
     ledger.add(subject, Check::Names, Verdict::Unknown, message, remedy);
 }
 
-fn kubeconfig(file: &File<'_>, evidence: &Evidence, ledger: &mut Ledger<'_>) {
+fn kubeconfig(file: &File<'_>, servers: &[&InspectRow], ledger: &mut Ledger<'_>) {
     let (group, subject) = (Group::Kubeconfigs, file.subject(Group::Kubeconfigs));
     common(file, group, ledger);
     if file.rows.iter().any(|row| row.certificate.kind == CertificateKind::KubeconfigClient) {
@@ -223,24 +228,21 @@ fn kubeconfig(file: &File<'_>, evidence: &Evidence, ledger: &mut Ledger<'_>) {
     let seen = format!("CA {}", trust.into_iter().collect::<Vec<_>>().join(" "));
     let ids = [FindingId::TrustDiffers, FindingId::LeftoverBundle, FindingId::CaWithoutCaBit, FindingId::AmbiguousCa];
     ledger.judge(&subject, Check::Trusts, &ids, seen);
-    server(file, &subject, evidence, ledger);
+    server(file, &subject, servers, ledger);
 }
 
 /// The certificate of some API server must be valid for the name of the kubeconfig's server; which one answers is a balancer's business.
-fn server(file: &File<'_>, subject: &Subject, evidence: &Evidence, ledger: &mut Ledger<'_>) {
+fn server(file: &File<'_>, subject: &Subject, servers: &[&InspectRow], ledger: &mut Ledger<'_>) {
     let Some(host) = file.view.and_then(|view| view.facts.servers.get(&file.name())) else { return };
-    let mut servers = evidence
-        .rows
-        .iter()
-        .filter(|row| {
-            row.certificate.path == APISERVER && row.certificate.index == 0 && !row.certificate.sans.is_empty()
-        })
-        .peekable();
-    // A worker's files alone say nothing about API servers.
-    if servers.peek().is_none() {
+    if servers.is_empty() {
+        // A worker's files alone say nothing about API servers.
+        if !file.node.is_empty() {
+            let remedy = "bring the agents of the control-plane nodes back, which report them";
+            ledger.add(subject, Check::Server, Verdict::Unknown, "no API server's certificate was seen", remedy);
+        }
         return;
     }
-    if servers.any(|row| covers(&row.certificate.sans, host)) {
+    if servers.iter().any(|row| covers(&row.certificate.sans, host)) {
         return ledger.satisfied(subject, Check::Server, host.clone());
     }
     let message = format!("its server is called {host}, and no API server's certificate is valid for that");

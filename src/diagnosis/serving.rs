@@ -1,5 +1,7 @@
 //! Items about endpoints: what they serve, and whom they let in.
 
+use std::collections::BTreeMap;
+
 use super::check::{Check, Group};
 use super::ledger::{Ledger, Subject};
 use super::{Sight, Verdict};
@@ -19,14 +21,18 @@ const ENDPOINTS: [(&str, &[&str]); 5] = [
 ];
 
 pub(super) fn judge(evidence: &Evidence, sight: Option<&Result<Sight, String>>, ledger: &mut Ledger<'_>) {
+    // There may be thousands of nodes.
+    let mut rows: BTreeMap<&str, Vec<&InspectRow>> = BTreeMap::new();
+    for row in &evidence.rows {
+        rows.entry(row.node.as_deref().unwrap_or_default()).or_default().push(row);
+    }
     for (name, view) in &evidence.nodes {
         let Some(state) = &view.state else { continue };
         for (endpoint, files) in ENDPOINTS.iter().filter(|(endpoint, _)| runs_there(endpoint, view)) {
             let subject = Subject::on(Group::Serving, name, *endpoint).at(files.iter().map(|file| (*file).to_owned()));
             match state.endpoints.get(*endpoint) {
                 Some(answer) if !answer.serial.is_empty() => {
-                    let rows = evidence.rows.iter().filter(|row| row.node.as_deref().unwrap_or_default() == name);
-                    serves(&subject, answer, rows, ledger);
+                    serves(&subject, answer, rows.get(name.as_str()).map(Vec::as_slice).unwrap_or_default(), ledger);
                     clients(&subject, answer, state, ledger);
                 }
                 // Who reads files only leaves out what does not answer.
@@ -58,14 +64,10 @@ fn remedy(endpoint: &str) -> String {
     }
 }
 
-fn serves<'r>(
-    subject: &Subject,
-    answer: &EndpointState,
-    mut rows: impl Iterator<Item = &'r InspectRow>,
-    ledger: &mut Ledger<'_>,
-) {
-    let on_disk =
-        rows.find(|row| row.certificate.serial == answer.serial && subject.places.contains(&row.certificate.path));
+fn serves(subject: &Subject, answer: &EndpointState, rows: &[&InspectRow], ledger: &mut Ledger<'_>) {
+    let served =
+        |row: &&&InspectRow| row.certificate.serial == answer.serial && subject.places.contains(&row.certificate.path);
+    let on_disk = rows.iter().find(served);
     let seen = match on_disk {
         Some(row) => format!("serial {} of {}", answer.serial, row.certificate.path),
         None if subject.places.is_empty() => "a certificate that it made at its start".to_owned(),

@@ -488,6 +488,16 @@ fn a_silent_node_gets_no_tick_and_keeps_its_crosses() {
 }
 
 #[test]
+fn a_report_of_a_node_that_is_no_more_is_named() {
+    let items = after(|world| {
+        world.sight.inventory.nodes.remove("w-1");
+        world.sight.silent.insert("w-1".into(), "there is no Node of this name any more".into());
+    });
+    assert_eq!(worst(&items, "nodes/w-1/agent/agent"), Some(Warning));
+    assert_eq!(worst(&items, "kubelets/w-1/kubelet-client/key"), Some(Unknown));
+}
+
+#[test]
 fn agents_that_were_not_asked_leave_open_what_only_an_answer_shows() {
     let items = after(|world| world.sight.unasked = Some("another certctl is at work".into()));
     let open: Vec<String> = bad(&items).into_iter().map(|(key, _)| key).collect();

@@ -268,6 +268,23 @@ fn a_kubelet_that_does_not_renew_is_named() {
 }
 
 #[test]
+fn a_kubelets_own_certificate_may_expire_with_the_ca_behind_it() {
+    let with = |issuer: Option<CaId>| {
+        after(|node| {
+            for (index, kind) in [CertificateKind::KubeletServing, CertificateKind::Chain].into_iter().enumerate() {
+                let mut row = certificate("/var/lib/kubelet/pki/kubelet.crt", kind, "cp-1-ca@1");
+                row.index = u32::try_from(index).unwrap();
+                row.issuer_id.clone_from(&issuer);
+                ends(&mut row, NOW - 1);
+                node.rows.push(row);
+            }
+        })
+    };
+    assert!(with(None).iter().all(|(severity, _)| *severity == Info), "{:?}", with(None));
+    assert!(with(Some(CaId::planned("kubernetes"))).contains(&(Error, "expired")), "one of the cluster's CA counts");
+}
+
+#[test]
 fn what_a_process_has_not_read_again_is_named() {
     let scheduler = |not_after, trust: &[CaId]| {
         let conf = ConfState {

@@ -89,11 +89,10 @@ fn place(item: &Item) -> String {
     format!("{node}{}", item.object)
 }
 
-/// Items that can share a line: of one thing, and of one verdict; what is not satisfied must also be so for one reason.
+/// Items of one thing that can share a line: of one verdict; what is not satisfied must also be so for one reason.
 fn shares(one: &Item, other: &Item) -> bool {
-    let thing = |item: &Item| (item.group, item.node.clone(), item.object.clone(), item.verdict);
     let same_words = one.message == other.message && one.remedy == other.remedy;
-    thing(one) == thing(other) && (one.verdict == Verdict::Satisfied || same_words)
+    one.verdict == other.verdict && (one.verdict == Verdict::Satisfied || same_words)
 }
 
 impl View for DiagnosisReport {
@@ -121,17 +120,20 @@ impl View for DiagnosisReport {
         }
         let mut text = String::new();
         let mut group = None;
-        let mut rest: Vec<&Item> = self.items.iter().collect();
-        while let Some(first) = rest.first().copied() {
+        let one_thing = |a: &Item, b: &Item| (a.group, &a.node, &a.object) == (b.group, &b.node, &b.object);
+        for thing in self.items.chunk_by(one_thing) {
+            let Some(first) = thing.first() else { continue };
             if group != Some(first.group) {
                 text.push_str(if group.is_some() { "\n" } else { "" });
                 let _ = writeln!(text, "{}", first.group);
                 group = Some(first.group);
             }
-            let near = rest.iter().take_while(|item| item.group == first.group && place(item) == place(first)).count();
-            let (here, others): (Vec<&Item>, Vec<&Item>) = rest.drain(..near).partition(|item| shares(first, item));
-            self.line(&mut text, &here);
-            rest.splice(..0, others);
+            let mut rest: Vec<&Item> = thing.iter().collect();
+            while let Some(first) = rest.first().copied() {
+                let (same, others): (Vec<&Item>, Vec<&Item>) = rest.into_iter().partition(|item| shares(first, item));
+                self.line(&mut text, &same);
+                rest = others;
+            }
         }
         text.push_str(if self.items.is_empty() { "" } else { "\n" });
         let _ = writeln!(text, "{}", self.summary.words());
