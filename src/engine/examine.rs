@@ -28,22 +28,13 @@ const LISTS: Duration = Duration::from_secs(30);
 /// certctl is not installed, or its objects cannot be read.
 pub async fn examine(cluster: &Cluster, ask: bool) -> Result<Sight, Error> {
     let mut record = read_record(cluster).await?;
-    let live = match tokio::time::timeout(LISTS, Live::start(cluster)).await {
-        Ok(live) => live?,
-        Err(_) => {
-            return Err(Error::failed(format!(
-                "the cluster's objects could not be listed within {} s",
-                LISTS.as_secs()
-            )));
-        }
-    };
+    let live = lists(cluster).await?;
     let rotated = !record.authorities.is_empty();
     let no_force = if rotated { None } else { first_seen(&mut record, &live) };
     let asked = Timestamp::now().as_millisecond();
-    let ping = if ask {
-        ask_agents(cluster, &live, &record).await
-    } else {
-        Err("nobody was to be asked (--no-ask)".to_owned())
+    let ping = match ask {
+        true => ask_agents(cluster, &live, &record).await,
+        false => Err("nobody was to be asked (--no-ask)".to_owned()),
     };
     let known: Vec<CaId> = record.versions.keys().cloned().collect();
     // What cannot be read here is named by whoever reads every caBundle.
@@ -57,7 +48,7 @@ pub async fn examine(cluster: &Cluster, ask: bool) -> Result<Sight, Error> {
     };
     let look = inventory(&live, &record, &knowledge);
     let health = health(&live, asked, Timestamp::now().as_millisecond());
-    let goal = record.goal(1);
+    let goal = goal(&record);
     Ok(Sight {
         silent: silent(&look, &health, ping.is_ok()),
         standing: goal.as_ref().filter(|_| rotated).map(|goal| stands(&look, goal, &record)),
@@ -70,6 +61,26 @@ pub async fn examine(cluster: &Cluster, ask: bool) -> Result<Sight, Error> {
         unasked: ping.err(),
         namespaces: nodes::namespaces(cluster).await.map(sorted).unwrap_or_default(),
     })
+}
+
+async fn lists(cluster: &Cluster) -> Result<Live, Error> {
+    let late = || format!("the cluster's objects could not be listed within {} s", LISTS.as_secs());
+    let live = tokio::time::timeout(LISTS, Live::start(cluster)).await;
+    Ok(live.map_err(|_| Error::failed(late()))??)
+}
+
+/// The rotation under way, or standing still with the CA in force: the intent of the last rotation stays on record when it is over.
+fn goal(record: &Record) -> Option<Goal> {
+    let last = record.goal(1);
+    if record.rotating() {
+        return last;
+    }
+    let current = record.current()?.clone();
+    // Only an older CA can be all that a process holds, and only one that vouches for the present one could be verified with. What was
+    // rolled back has never been anybody's only CA.
+    let older = |ca: &CaId| record.versions.get(ca).is_some_and(|version| *version < record.completed);
+    let legacy = record.legacy(&current, Some(&current)).into_iter().filter(older).collect();
+    last.map(|goal| Goal { from: current, to: None, legacy, rollback: false, ..goal })
 }
 
 fn sorted(mut names: Vec<String>) -> Vec<String> {
@@ -202,4 +213,70 @@ fn force(goal: Goal, record: &Record, now: Timestamp) -> Result<Force, Error> {
     let materials = model(&goal.from, &other, like, now).map_err(Error::from_display)?;
     let legacy = goal.legacy.iter().filter(|ca| **ca == other).cloned().collect();
     Ok(Force { goal: Goal { legacy, ..goal }, materials })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{AuthorityRecord, CrossRecord, RotationIntent};
+
+    fn record(completed: u32, wanted: u32) -> Record {
+        let (one, two) = (CaId::planned("one"), CaId::planned("two"));
+        let cross = |by: &CaId| vec![CrossRecord { by: by.clone(), certificate: String::new() }];
+        let authority = |id: &CaId, crosses| AuthorityRecord {
+            id: id.clone(),
+            certificate: String::new(),
+            crosses,
+            specimen_server: None,
+            specimen_client: None,
+        };
+        let intent = RotationIntent {
+            from: one.clone(),
+            to: Some(two.clone()),
+            rollback: false,
+            started_by: String::new(),
+            started_at: String::new(),
+            trusted_at: None,
+        };
+        Record {
+            wanted,
+            completed,
+            rotation: Some(intent),
+            versions: BTreeMap::from([(one.clone(), 1), (two.clone(), 2)]),
+            authorities: BTreeMap::from([(1, authority(&one, cross(&two))), (2, authority(&two, cross(&one)))]),
+            ..Record::default()
+        }
+    }
+
+    /// From, to, and the older CAs.
+    fn of(record: &Record) -> (CaId, Option<CaId>, Vec<CaId>) {
+        let goal = goal(record).unwrap();
+        (goal.from, goal.to, goal.legacy)
+    }
+
+    #[test]
+    fn a_cluster_at_rest_is_measured_by_the_ca_in_force_and_not_by_the_last_rotation() {
+        let (one, two) = (CaId::planned("one"), CaId::planned("two"));
+        assert_eq!(of(&record(1, 2)), (one.clone(), Some(two.clone()), vec![]), "under way");
+        assert_eq!(of(&record(2, 2)), (two, None, vec![one.clone()]), "complete, not finalized");
+        let back = Record { rotation: None, ..record(1, 1) };
+        assert_eq!(of(&back), (one, None, vec![]), "rolled back");
+    }
+
+    #[test]
+    fn of_whom_only_the_last_report_is_known_is_silent() {
+        let mut look = Inventory::default();
+        let mut health = BTreeMap::new();
+        for (name, responding, ready) in [("good", true, true), ("mute", false, true), ("down", true, false)] {
+            let node = crate::rotation::NodeView { responding, ready, ..Default::default() };
+            look.nodes.insert(name.into(), node);
+            let reported = NodeHealth { agent_version: Some("1".into()), ..NodeHealth::default() };
+            health.insert(name.into(), reported);
+        }
+        look.nodes.insert("new".into(), crate::rotation::NodeView::default());
+        health.insert("gone".into(), NodeHealth::default());
+        let names = |asked| silent(&look, &health, asked).into_keys().collect::<Vec<_>>();
+        assert_eq!(names(true), ["gone", "mute", "new"], "who has answered speaks for itself");
+        assert_eq!(names(false), ["down", "gone", "mute", "new"]);
+    }
 }
