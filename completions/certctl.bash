@@ -31,6 +31,9 @@ _certctl() {
             certctl,credential-plugin)
                 cmd="certctl__subcmd__credential__subcmd__plugin"
                 ;;
+            certctl,diagnose)
+                cmd="certctl__subcmd__diagnose"
+                ;;
             certctl,generate)
                 cmd="certctl__subcmd__generate"
                 ;;
@@ -89,7 +92,7 @@ _certctl() {
 
     case "${cmd}" in
         certctl)
-            opts="-o -v -h -V --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help --version inspect check renew repair rotate-ca status get-credentials credential-plugin install uninstall agent config schema completion version generate"
+            opts="-o -v -h -V --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help --version inspect check diagnose renew repair rotate-ca status get-credentials credential-plugin install uninstall agent config schema completion version generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -533,6 +536,72 @@ _certctl() {
                     ;;
                 --lifetime)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table wide json yaml name prom markdown junit jsonpath=" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table wide json yaml name prom markdown junit jsonpath=" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto plain json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        certctl__subcmd__diagnose)
+            opts="-o -v -h --group --root --probe --node --no-ask --fail-on --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --group)
+                    COMPREPLY=($(compgen -W "nodes authorities certificates kubeconfigs kubelets serving trust etcd objects requests rotation" -- "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fail-on)
+                    COMPREPLY=($(compgen -W "info warning error never" -- "${cur}"))
                     return 0
                     ;;
                 --kubeconfig)
@@ -1274,7 +1343,7 @@ _certctl() {
             return 0
             ;;
         certctl__subcmd__schema)
-            opts="-o -v -h --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help CertificateList CertificateCheck CertificateMap"
+            opts="-o -v -h --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help CertificateList CertificateCheck CertificateMap Diagnosis"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -50,6 +50,7 @@ complete -c certctl -n "__fish_certctl_needs_command" -s h -l help -d 'Print hel
 complete -c certctl -n "__fish_certctl_needs_command" -s V -l version -d 'Print version'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "inspect" -d 'Show certificates and what is wrong: of a node\'s files, of kubeconfigs and PEM files, of an endpoint, of the whole cluster'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "check" -d 'Say what is wrong with certificates, with an exit code for CI'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "diagnose" -d 'Go through everything that a healthy cluster must satisfy, item by item, with the remedy'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "renew" -d 'Renew certificates of a node, on the node'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "repair" -d 'Bring back a cluster whose certificates have expired, on a node of it'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "rotate-ca" -d 'Replace the certificate authorities of a running cluster'
@@ -122,6 +123,48 @@ none\t'Nothing'"
 complete -c certctl -n "__fish_certctl_using_subcommand check" -l probe -d 'With --root /: ask the components of this node which certificate they serve'
 complete -c certctl -n "__fish_certctl_using_subcommand check" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand check" -s h -l help -d 'Print help'
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l group -d 'Only these groups (repeat it, or put commas between names)' -r -f -a "nodes\t'Every node is Ready, has an agent of this version that answers, and the right time.'
+authorities\t'Every CA file: valid, a CA, one CA and the same on all nodes, with its key where it belongs.'
+certificates\t'Every leaf: valid and not due, signed by the right CA, with its key, its names and its usage.'
+kubeconfigs\t'Every kubeconfig of the nodes: its credential, the CAs that it trusts, the name of its server.'
+kubelets\t'Every kubelet gets its certificates by TLS bootstrap and renews them.'
+serving\t'Every endpoint answers, serves what is on disk, and accepts and refuses the right clients.'
+trust\t'Every presenter would be accepted by every verifier, with what they have loaded.'
+etcd\t'Every member of etcd is healthy, and members trust each other.'
+objects\t'Everything in the API that hands out a CA hands out the right one.'
+requests\t'No request for a certificate waits, and no bootstrap token lives for ever.'
+rotation\t'No CA rotation stands half-way, and nothing of one is left.'"
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l root -d 'Judge what the files of a node below this folder show (`/` on the node itself)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l node -d 'In the cluster: only what concerns these nodes' -r
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l fail-on -d 'Fail from this severity on: info, warning, error or never; what is not known counts as a warning' -r -f -a "info\t'Anything found'
+warning\t'Warnings and errors'
+error\t'Errors only'
+never\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l context -d 'Name of the kubeconfig context to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l cluster -d 'Name of the kubeconfig cluster to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l user -d 'Name of the kubeconfig user to use' -r
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l request-timeout -d 'How long to wait for one API request, for example 10s or 1m' -r
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -s o -l output -d 'Output format: table, wide, json, yaml, name, jsonpath=TEMPLATE, prom, markdown or junit, where it makes sense' -r -f -a "table\t'Columns for people'
+wide\t'More columns'
+json\t'One JSON document'
+yaml\t'One YAML document'
+name\t'One name per line'
+prom\t'Metrics in Prometheus\' text format'
+markdown\t'Tables in Markdown'
+junit\t'Test results in XML for CI systems'
+jsonpath=\t'What a template picks out of the JSON document'"
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR says otherwise'
+always\t'Always'
+never\t'Never'"
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l progress -d 'How to show progress: auto, plain, json or none' -r -f -a "auto\t'Bars on a terminal, JSON with `-o json`, lines elsewhere'
+plain\t'Lines'
+json\t'One JSON object a line, on stdout'
+none\t'Nothing'"
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l probe -d 'With --root /: ask the components of this node which certificate they serve'
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l no-ask -d 'Do not ask the agents to answer, which writes into their objects; what only an answer shows is not known then'
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -s v -l verbose -d 'Log more to stderr; repeat for still more'
+complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l root -d 'The node\'s files below this folder (`/` on the node itself; elsewhere only files are written)' -r -F
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l within -d 'Only what ends within this time' -r
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l key-algorithm -d 'Kind of the new keys, as kubeadm calls it; without it as the keys replaced' -r

@@ -7,8 +7,8 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 
 use crate::commands::{
-    agent_cmd, check, completion, config, credential_plugin, generate, get_credentials, inspect, install, renew,
-    repair, rotate_ca, schema, status, version,
+    agent_cmd, check, completion, config, credential_plugin, diagnose, generate, get_credentials, inspect, install,
+    renew, repair, rotate_ca, schema, status, version,
 };
 use crate::context::{Context, GlobalArgs, Signal, called_as_plugin};
 use crate::error::Error;
@@ -32,6 +32,8 @@ pub enum Command {
     Inspect(inspect::InspectArgs),
     /// Say what is wrong with certificates, with an exit code for CI
     Check(check::CheckArgs),
+    /// Go through everything that a healthy cluster must satisfy, item by item, with the remedy
+    Diagnose(diagnose::DiagnoseArgs),
     /// Renew certificates of a node, on the node
     Renew(renew::RenewArgs),
     /// Bring back a cluster whose certificates have expired, on a node of it
@@ -120,6 +122,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
     match command {
         Command::Inspect(args) => inspect::run(context, &args).await,
         Command::Check(args) => check::run(context, &args).await,
+        Command::Diagnose(args) => diagnose::run(context, &args).await,
         Command::Renew(args) => renew::run(context, &args).await,
         Command::Repair(args) => repair::run(context, &args).await,
         Command::RotateCa(args) => rotate_ca::run(context, &args).await,

@@ -7,7 +7,7 @@
 //! shell     engine                       ui             plan meets adapters │ the only printer
 //! adapters  node      cluster     probe     remote      files │ Kubernetes API │ TLS │ ssh; strangers to each other
 //! objects   api       config                            Kubernetes objects │ certctl.yaml
-//! domain    rotation, inspection → plan → pki           pure: no IO, no clock, no terminal
+//! domain    diagnosis → rotation, inspection → plan → pki   pure: no IO, no clock, no terminal
 //! ```
 //!
 //! `context` belongs to the entry row; `error` stands between the adapters and the shell.
@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod diagnosis;
 pub mod engine;
 pub mod error;
 pub mod inspection;

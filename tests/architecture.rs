@@ -7,19 +7,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Each top-level module and what it may import. `ENTRY` modules wire everything together.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("pki", &[]),
     ("plan", &["pki"]),
     ("rotation", &["pki", "plan"]),
     ("inspection", &["pki", "plan"]),
+    ("diagnosis", &["pki", "plan", "rotation", "inspection"]),
     ("api", &["pki", "plan"]),
     ("config", &["pki", "plan"]),
     ("node", &["pki", "plan", "rotation"]),
     ("cluster", &["pki", "plan", "rotation", "inspection", "api"]),
     ("probe", &["pki", "plan", "rotation"]),
     ("remote", &[]),
-    ("ui", &["pki", "plan", "rotation", "inspection"]),
-    ("engine", &["pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "error"]),
+    ("ui", &["pki", "plan", "rotation", "inspection", "diagnosis"]),
+    ("engine", &["pki", "plan", "rotation", "diagnosis", "api", "config", "node", "cluster", "probe", "error"]),
     ("agent", &["pki", "plan", "rotation", "api", "config", "node", "cluster", "probe", "engine", "error"]),
     ("error", &["cluster", "ui"]),
     ("context", &["cluster", "ui", "error", "config"]),
@@ -30,6 +31,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "plan",
             "rotation",
             "inspection",
+            "diagnosis",
             "api",
             "config",
             "node",
@@ -47,7 +49,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
 ];
 
 /// Modules that know no clock, no file, no network and no terminal.
-const PURE: [&str; 4] = ["pki", "plan", "rotation", "inspection"];
+const PURE: [&str; 5] = ["pki", "plan", "rotation", "inspection", "diagnosis"];
 
 /// What a pure module may not mention. Entropy is the one allowed impurity.
 const IMPURE: [&str; 13] = [

@@ -12,6 +12,7 @@
 pub mod alone;
 mod changes;
 mod host;
+mod members;
 mod operations;
 mod pace;
 mod probing;

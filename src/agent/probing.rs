@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::api::{NodePkiSpec, Probe, ProbeServer};
-use crate::node::{Addresses, Authorities};
+use crate::node::{Addresses, Authorities, EtcdAddresses};
 use crate::pki::{CaId, Certificate, CertificateAuthority, KeyAlgorithm, PrivateKey};
-use crate::plan::{Conf, EndpointState, NodeState, NodeTarget, Verdict};
+use crate::plan::{Component, Conf, EndpointState, NodeState, NodeTarget, Verdict};
 use crate::probe::{self, ProbeError};
 
 /// User of the throw-away client certificates; nothing is bound to it.
@@ -33,12 +33,16 @@ pub(super) const SCHEDULER: &str = "kube-scheduler";
 /// The kubelet.
 pub(super) const KUBELET: &str = "kubelet";
 
+/// etcd, towards its clients.
+const ETCD: &str = "etcd";
+
 /// One address to ask, and whom it should accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Endpoint {
     name: String,
     address: String,
     path: &'static str,
+    /// `None`: it is only seen what it serves.
     accepts: Option<Vec<CaId>>,
     serves: Option<CaId>,
 }
@@ -90,7 +94,10 @@ impl Prober {
             self.forget_answers();
             self.occasion = occasion;
         }
-        let mut endpoints = own_endpoints(state, &Addresses::read(authorities.layout()));
+        let layout = authorities.layout();
+        let mut endpoints = own_endpoints(state, &Addresses::read(layout));
+        let etcd = layout.manifest(Component::Etcd).exists().then(|| etcd(&EtcdAddresses::read(layout).client));
+        endpoints.extend(etcd.filter(|_| state.control_plane));
         endpoints.extend(spec.probes.iter().map(|probe| Endpoint {
             name: format!("{}/{}", server_name(probe.server), probe.node),
             address: probe.address.clone(),
@@ -156,6 +163,9 @@ impl Prober {
                     return state;
                 }
             }
+        }
+        if endpoint.accepts.is_none() {
+            return state;
         }
         let verdicts = self.clients.iter().map(|(ca, client)| async move {
             (ca.clone(), client.verdict(&endpoint.address, endpoint.path, LIMIT).await)
@@ -229,6 +239,11 @@ fn own_endpoints(state: &NodeState, addresses: &Addresses) -> Vec<Endpoint> {
         endpoints.push(Endpoint { serves, ..endpoint(KUBELET, &addresses.kubelet, path(ProbeServer::Kubelet)) });
     }
     endpoints
+}
+
+/// Its clients are of another authority, so it is only seen what it serves.
+fn etcd(address: &str) -> Endpoint {
+    Endpoint { name: ETCD.into(), address: address.into(), path: "/", accepts: None, serves: None }
 }
 
 const fn path(server: ProbeServer) -> &'static str {

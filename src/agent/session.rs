@@ -14,14 +14,13 @@ use super::pace::{Outlook, pause};
 use super::probing::{Answers, Prober};
 use super::requests::Handout;
 use super::vouching::{Asker, Vouching};
-use super::{Until, requests, snapshot, unit};
+use super::{Until, members, requests, snapshot, unit};
 use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, Snapshot};
 use crate::cluster::{Cluster, ClusterError};
 use crate::error::Error;
-use crate::node::{ApplyContext, Authorities, EtcdAddresses, Node, ONE_YEAR, Observation, apply, in_full};
+use crate::node::{ApplyContext, Authorities, Node, ONE_YEAR, Observation, apply, in_full};
 use crate::pki::{CaId, Certificate, SealingKey};
-use crate::plan::{Component, NodeTarget, Op, node_ops};
-use crate::probe;
+use crate::plan::{NodeTarget, Op, node_ops};
 
 /// Several files change together: they are looked at once.
 const GATHER: Duration = Duration::from_millis(50);
@@ -313,6 +312,7 @@ impl Session {
             doing: None,
             problem: (!problems.is_empty()).then(|| problems.join("; ")),
             etcd_healthy: None,
+            etcd_learners: None,
             kubelet_request: None,
             vouched: self.vouching.answers(),
             left: self.host.left(),
@@ -324,13 +324,14 @@ impl Session {
             let mut files = status.clone();
             files.state.endpoints.clone_from(&last.state.endpoints);
             files.etcd_healthy = last.etcd_healthy;
+            files.etcd_learners.clone_from(&last.etcd_learners);
             // A ping is answered by a whole look: whoever asks wants to know what the endpoints say now.
             files.clock.clone_from(&last.clock);
             self.report(files).await;
         }
         if let Some(answers) = self.ask_endpoints(&status, spec, authorities, newer.clone()).await {
             status.state.endpoints = answers.endpoints;
-            status.etcd_healthy = self.etcd_healthy(status.state.control_plane).await;
+            self.ask_etcd(&mut status).await;
             return (status, answers.settled);
         }
         (self.reported.clone().unwrap_or(status), false)
@@ -359,12 +360,15 @@ impl Session {
         }
     }
 
-    async fn etcd_healthy(&self, control_plane: bool) -> Option<bool> {
-        if !control_plane || !self.node.layout().manifest(Component::Etcd).exists() {
-            return None;
-        }
-        let address = EtcdAddresses::read(self.node.layout()).metrics;
-        Some(matches!(probe::plain_status(&address, "/readyz", Duration::from_secs(2)).await, Ok(200)))
+    /// What etcd says of itself. Who votes is asked once for each ping: it takes a connection of its own.
+    async fn ask_etcd(&self, status: &mut NodePkiStatus) {
+        status.etcd_healthy = members::healthy(self.node.layout()).await;
+        let last = self.reported.as_ref().filter(|last| last.clock == status.clock);
+        status.etcd_learners = match (status.etcd_healthy, last) {
+            (Some(true), None) => members::learners(self.node.layout()).await,
+            (Some(true), Some(last)) => last.etcd_learners.clone(),
+            _ => None,
+        };
     }
 
     /// A ping is answered once: the same ping keeps its first answer.

@@ -171,6 +171,9 @@ pub struct NodePkiStatus {
     pub problem: Option<String>,
     /// etcd on this node answers healthy; absent without etcd.
     pub etcd_healthy: Option<bool>,
+    /// Members of etcd that do not vote yet, as the member on this node knows them; absent without etcd and without an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_learners: Option<Vec<String>>,
     /// `pki/ca.key` does not belong to the first certificate of `pki/ca.crt`.
     pub key_mismatch: bool,
     /// PEM request for the kubelet's client certificate, while the CSR API refuses this kubelet: for the nodes in `spec.vouchers`.

@@ -138,6 +138,18 @@ impl DriverLease {
     }
 }
 
+impl Cluster {
+    /// Who holds the driver's Lease now, if somebody does.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn driver(&self) -> Result<Option<Holder>, ClusterError> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let found = api.get_opt(NAME).await.map_err(ClusterError::call("read", object()))?;
+        Ok(found.as_ref().and_then(held_by).filter(|holder| !holder.is_empty()).map(Holder::read))
+    }
+}
+
 /// Sees a Lease go.
 pub struct LeaseWatch(watch::Receiver<Renewal>);
 

@@ -1,8 +1,8 @@
-//! Node objects: readiness and addresses; and the old containers on them.
+//! Node objects: readiness and addresses; the old containers on them; and namespaces.
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::Api;
 
 use super::client::Cluster;
@@ -16,6 +16,19 @@ use super::pages::pages;
 /// The call failed.
 pub async fn list(cluster: &Cluster) -> Result<Vec<Node>, ClusterError> {
     pages(&Api::<Node>::all(cluster.client.clone()), "nodes", |node| vec![node]).await
+}
+
+/// Every namespace that is there to stay, by name.
+///
+/// # Errors
+/// The call failed.
+pub async fn namespaces(cluster: &Cluster) -> Result<Vec<String>, ClusterError> {
+    let api = Api::<Namespace>::all(cluster.client.clone());
+    let stays = |namespace: &Namespace| namespace.metadata.deletion_timestamp.is_none();
+    pages(&api, "namespaces", |namespace| {
+        Some(namespace).filter(stays).and_then(|it| it.metadata.name).into_iter().collect()
+    })
+    .await
 }
 
 /// When each kubelet last said that it lives (`kube-node-lease`, every ten seconds), by the Node's name. A Node's conditions say so only

@@ -11,7 +11,7 @@ use crate::ui::inspect::{CheckReport, InspectReport};
 
 /// From which severity on the command fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum FailOn {
+pub(super) enum FailOn {
     /// Anything found
     Info,
     /// Warnings and errors
@@ -59,22 +59,32 @@ pub(crate) async fn run(context: &Context, args: &CheckArgs) -> Result<(), Error
 }
 
 fn judge(findings: &[Finding], fail_on: FailOn) -> Result<(), Error> {
-    let threshold = match fail_on {
-        FailOn::Info => Severity::Info,
-        FailOn::Warning => Severity::Warning,
-        FailOn::Error => Severity::Error,
-        FailOn::Never => return Ok(()),
-    };
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let worst = findings.iter().map(|finding| finding.severity).max().filter(|worst| *worst >= threshold);
-    let Some(worst) = worst else { return Ok(()) };
-    let kind = if worst == Severity::Error { ErrorKind::FindingsError } else { ErrorKind::FindingsWarning };
-    let words = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "remark")];
-    let counted: Vec<String> = words
-        .iter()
-        .map(|(severity, word)| (count(*severity), word))
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, word)| format!("{count} {word}{}", if count == 1 { "" } else { "s" }))
-        .collect();
-    Err(Error::new(kind, format!("found {}", counted.join(", "))))
+    fail_on.judge(&[
+        (Severity::Error, count(Severity::Error), "error"),
+        (Severity::Warning, count(Severity::Warning), "warning"),
+        (Severity::Info, count(Severity::Info), "remark"),
+    ])
+}
+
+impl FailOn {
+    /// The outcome of what was found: severity, how many, and the word for one.
+    ///
+    /// # Errors
+    /// Something at or above the threshold, of the kind that the worst has.
+    pub(super) fn judge(self, found: &[(Severity, usize, &str)]) -> Result<(), Error> {
+        let threshold = match self {
+            Self::Info => Severity::Info,
+            Self::Warning => Severity::Warning,
+            Self::Error => Severity::Error,
+            Self::Never => return Ok(()),
+        };
+        let there = found.iter().filter(|(_, count, _)| *count > 0);
+        let worst = there.clone().map(|(severity, ..)| *severity).max().filter(|worst| *worst >= threshold);
+        let Some(worst) = worst else { return Ok(()) };
+        let kind = if worst == Severity::Error { ErrorKind::FindingsError } else { ErrorKind::FindingsWarning };
+        let counted: Vec<String> =
+            there.map(|(_, count, word)| format!("{count} {word}{}", if *count == 1 { "" } else { "s" })).collect();
+        Err(Error::new(kind, format!("found {}", counted.join(", "))))
+    }
 }

@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use super::schema::Document;
 use crate::config::Config;
 use crate::context::Context;
+use crate::diagnosis::{Check, Group};
 use crate::error::{Error, ErrorKind};
 use crate::inspection::FindingId;
 
@@ -53,6 +54,7 @@ pub fn files(tree: &clap::Command) -> std::io::Result<Vec<(String, Vec<u8>)>> {
         files.push((format!("docs/schemas/{}.json", document.kind()), document.schema()?.into_bytes()));
     }
     files.push(("docs/findings.md".into(), findings().into_bytes()));
+    files.push(("docs/diagnose-items.md".into(), items().into_bytes()));
     man_pages(tree.clone(), &mut files)?;
     Ok(files)
 }
@@ -82,6 +84,17 @@ fn findings() -> String {
         "# Findings\n\nMade by `certctl generate` from `src/inspection/finding.rs`. `certctl inspect` and `certctl check` report them. An id \
          keeps its meaning.\n\n| id | meaning |\n| --- | --- |\n{}",
         rows.collect::<String>()
+    )
+}
+
+fn items() -> String {
+    let groups = Group::ALL.iter().map(|group| format!("| `{group}` | {} |\n", group.meaning()));
+    let checks = Check::ALL.iter().map(|check| format!("| `{check}` | {} |\n", check.meaning()));
+    format!(
+        "# Items of a diagnosis\n\nMade by `certctl generate` from `src/diagnosis/check.rs`. `certctl diagnose` shows them. A name keeps its \
+         meaning.\n\n| group | demands |\n| --- | --- |\n{}\n| check | demands |\n| --- | --- |\n{}",
+        groups.collect::<String>(),
+        checks.collect::<String>()
     )
 }
 

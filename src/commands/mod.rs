@@ -5,6 +5,7 @@ pub mod check;
 pub mod completion;
 pub mod config;
 pub mod credential_plugin;
+pub mod diagnose;
 pub mod generate;
 pub mod get_credentials;
 pub mod inspect;

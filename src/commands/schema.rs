@@ -5,7 +5,7 @@ use schemars::Schema;
 use crate::context::Context;
 use crate::error::Error;
 use crate::ui::inspect::{CheckReport, InspectReport, MapReport};
-use crate::ui::{View, schema_of};
+use crate::ui::{DiagnosisReport, View, schema_of};
 
 /// The documents, by their `kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -19,16 +19,20 @@ pub(super) enum Document {
     /// `certctl inspect --map`
     #[value(name = "CertificateMap")]
     Map,
+    /// `certctl diagnose`
+    #[value(name = "Diagnosis")]
+    Diagnosis,
 }
 
 impl Document {
-    pub(super) const ALL: [Self; 3] = [Self::List, Self::Check, Self::Map];
+    pub(super) const ALL: [Self; 4] = [Self::List, Self::Check, Self::Map, Self::Diagnosis];
 
     pub(super) const fn kind(self) -> &'static str {
         match self {
             Self::List => InspectReport::KIND,
             Self::Check => CheckReport::KIND,
             Self::Map => MapReport::KIND,
+            Self::Diagnosis => DiagnosisReport::KIND,
         }
     }
 
@@ -38,6 +42,7 @@ impl Document {
             Self::List => schema_of::<InspectReport>(),
             Self::Check => schema_of::<CheckReport>(),
             Self::Map => schema_of::<MapReport>(),
+            Self::Diagnosis => schema_of::<DiagnosisReport>(),
         };
         Ok(serde_json::to_string_pretty(&schema)? + "\n")
     }

@@ -20,7 +20,7 @@ use crate::plan::{Event, EventKind};
 use crate::rotation::{ClusterHealth, Goal, Inventory, NodeHealth, Phase, Preflight, pause_left, warnings};
 
 /// Longest wait for the agents to answer the first ping.
-const ANSWERS: Duration = Duration::from_secs(10);
+pub(super) const ANSWERS: Duration = Duration::from_secs(10);
 
 /// What is wanted of this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,7 +314,7 @@ fn intent(from: CaId, to: Option<CaId>, rollback: bool, start: &Start<'_>) -> Ro
 }
 
 /// The CA in force in a cluster that certctl sees for the first time: the one that every namespace publishes.
-fn present_ca(live: &Live) -> Result<AuthorityRecord, Error> {
+pub(super) fn present_ca(live: &Live) -> Result<AuthorityRecord, Error> {
     let maps = live.root_cas.state();
     let map = maps.iter().find(|map| map.metadata.namespace.as_deref() == Some("kube-system"));
     let pem = map

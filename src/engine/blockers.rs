@@ -2,7 +2,7 @@
 
 use super::begin::Request;
 use super::record::Record;
-use crate::rotation::{Blocker, Preflight, preflight, waiver_blockers};
+use crate::rotation::{Blocker, Preflight, Topic, preflight, waiver_blockers};
 
 /// What only a run can ask, because the question is written into the nodes' objects.
 pub(super) const NOT_ASKED: [&str; 3] =
@@ -30,6 +30,7 @@ pub(super) fn wrong_version(record: &Record, request: Request) -> Option<Blocker
     let Request::Rotate { ca_version: Some(version) } = request else { return None };
     let next = if record.rotating() { record.wanted } else { record.completed.max(1) + 1 };
     (version != next).then(|| Blocker {
+        topic: Topic::Rotation,
         object: "clusterpki/cluster".into(),
         problem: format!("CAVersion {version} cannot come next: the next is {next}"),
         remedy: format!("leave --ca-version out, or give --ca-version {next}"),
@@ -47,7 +48,12 @@ mod tests {
     const ROTATE: Request = Request::Rotate { ca_version: None };
 
     fn caller() -> Option<Blocker> {
-        Some(Blocker { object: "kubeconfig".into(), problem: "system:masters".into(), remedy: "another one".into() })
+        Some(Blocker {
+            topic: Topic::Rotation,
+            object: "kubeconfig".into(),
+            problem: "system:masters".into(),
+            remedy: "another one".into(),
+        })
     }
 
     /// What blocks a cluster without any node.

@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, csr};
 use crate::error::Error;
 use crate::pki::{CaId, Certificate, KeyAlgorithm, PrivateKey, certificate_request};
 use crate::plan::ConfState;
-use crate::rotation::Blocker;
+use crate::rotation::{Blocker, Topic};
 
 /// User of the CSR that is made when the caller has no certificate to renew.
 const PROBE_USER: &str = "certctl:probe";
@@ -35,7 +35,9 @@ pub(super) fn read(cluster: &Cluster, record: &Record) -> Option<ConfState> {
 pub(super) fn blocker(cluster: &Cluster, record: &Record) -> Option<Blocker> {
     match open(cluster) {
         Ok(files) => files?.blocker(record),
-        Err(problem) => Some(Blocker { object: "kubeconfig".into(), problem, remedy: OTHER_ADMIN.into() }),
+        Err(problem) => {
+            Some(Blocker { topic: Topic::Rotation, object: "kubeconfig".into(), problem, remedy: OTHER_ADMIN.into() })
+        }
     }
 }
 

@@ -182,6 +182,7 @@ pub fn health(live: &Live, asked_millis: i64, now_millis: i64) -> BTreeMap<Strin
             agent_version: (!status.agent_version.is_empty()).then(|| status.agent_version.clone()),
             clock_skew: skew,
             etcd_healthy: status.etcd_healthy,
+            etcd_learners: status.etcd_learners,
             certificates: status.certificates,
             key_mismatch: status.key_mismatch,
             strange_names: node.map(|node| strange_names(&names, &nodes::addresses(node))).unwrap_or_default(),

@@ -11,9 +11,8 @@ use crate::api::ClusterPkiStatus;
 use crate::cluster::Live;
 use crate::error::Error;
 use crate::pki::CaId;
-use crate::plan::same_set;
 use crate::rotation::{
-    Goal, Inventory, NodeView, Phase, Reason, Sentence, behind, blocked, describe, missing, phase_of,
+    Goal, Inventory, NodeView, Phase, Reason, Sentence, behind, blocked, describe, drifted, missing, phase_of,
 };
 
 /// Type of the one condition; its reasons are gkectl's.
@@ -82,12 +81,7 @@ pub fn report(live: &Live) -> Option<Report> {
     let phase = if rotating { phase_of(&look, &goal) } else { Phase::Idle };
     let (reason, blocking) = standing(&look, &goal, &record, phase);
     let rotation = record.rotation.as_ref();
-    let next = match (rotating, rotation.is_some_and(|rotation| rotation.rollback)) {
-        (true, true) => "certctl rotate-ca rollback",
-        (true, false) => "certctl rotate-ca",
-        (false, _) if record.authorities.len() > 1 => "certctl rotate-ca finalize",
-        (false, _) => "",
-    };
+    let next = next_command(&record);
     let number = |ca: &CaId| record.versions.get(ca).copied().unwrap_or_default();
     Some(Report {
         ca_version: record.wanted,
@@ -107,8 +101,18 @@ pub fn report(live: &Live) -> Option<Report> {
     })
 }
 
+/// The command to go on with; empty when there is nothing to go on with.
+pub(super) fn next_command(record: &Record) -> &'static str {
+    match (record.rotating(), record.rotation.as_ref().is_some_and(|rotation| rotation.rollback)) {
+        (true, true) => "certctl rotate-ca rollback",
+        (true, false) => "certctl rotate-ca",
+        (false, _) if record.authorities.len() > 1 => "certctl rotate-ca finalize",
+        (false, _) => "",
+    }
+}
+
 /// The reason, and what is awaited: what only the administrator can mend first.
-fn standing(look: &Inventory, goal: &Goal, record: &Record, phase: Phase) -> (Reason, Vec<String>) {
+pub(super) fn standing(look: &Inventory, goal: &Goal, record: &Record, phase: Phase) -> (Reason, Vec<String>) {
     if !record.rotating() {
         let back = brought_back(look, record);
         let drifted = drift(look, record) || !back.is_empty();
@@ -182,11 +186,8 @@ fn condition(
 /// A completed cluster in which a node holds another CA than the one in force. A node that is left out is named by its own line.
 fn drift(look: &Inventory, record: &Record) -> bool {
     let Some(current) = record.current() else { return false };
-    let only = std::slice::from_ref(current);
-    let reporting = look.nodes.iter().filter(|(name, node)| node.responding && !record.waived.contains(*name));
-    reporting.into_iter().any(|(_, node)| {
-        !same_set(&node.state.disk.ca_bundle, only) || node.state.disk.kubelet_client.as_ref() != Some(current)
-    })
+    let mut reporting = look.nodes.iter().filter(|(name, node)| node.responding && !record.waived.contains(*name));
+    reporting.any(|(_, node)| drifted(node, current))
 }
 
 /// An API server adds its CA to the client CAs that extension API servers and the scheduler follow, and takes none out

@@ -70,8 +70,12 @@ fn validity(row: &InspectRow, measure: &Measure<'_>, add: &mut impl FnMut(Severi
     let now = measure.now.as_second();
     let (left, what) = (certificate.not_after_seconds - now, what(certificate));
     let not_before = certificate.not_before.parse::<Timestamp>().map_or(i64::MIN, Timestamp::as_second);
-    // A kubelet's own serving certificate is verified by nobody and never renewed.
-    let idle = certificate.kind == CertificateKind::KubeletServing && certificate.issuer_id.is_none();
+    // A kubelet's own serving certificate, and the CA that it made for it and put behind it, are verified by nobody and never renewed.
+    let idle = match certificate.kind {
+        CertificateKind::KubeletServing => certificate.issuer_id.is_none(),
+        CertificateKind::Chain => certificate.path == "/var/lib/kubelet/pki/kubelet.crt",
+        _ => false,
+    };
     if left < 0 {
         let severity = if idle { Severity::Info } else { Severity::Error };
         add(severity, FindingId::Expired, format!("{what} expired at {}", certificate.not_after), &revive(row));

@@ -16,7 +16,7 @@ const SERVER: &str = "server auth";
 const CLIENT: &str = "client auth";
 
 pub(super) const APISERVER: &str = "/etc/kubernetes/pki/apiserver.crt";
-const ETCD_SERVER: &str = "/etc/kubernetes/pki/etcd/server.crt";
+pub(super) const ETCD_SERVER: &str = "/etc/kubernetes/pki/etcd/server.crt";
 const ETCD_PEER: &str = "/etc/kubernetes/pki/etcd/peer.crt";
 
 /// File, the CA that signs it, the usages it needs.
@@ -210,8 +210,10 @@ fn first_address(range: &str) -> Option<String> {
     Some(first.to_string())
 }
 
-/// Addresses by value, names without regard to case, a wildcard for one label (RFC 6125 section 6.4).
-fn covers(sans: &[String], name: &str) -> bool {
+/// Whether a certificate with these names is valid for `name`: addresses by value, names without regard to case, a wildcard for one label
+/// (RFC 6125 section 6.4).
+#[must_use]
+pub fn covers(sans: &[String], name: &str) -> bool {
     if let Ok(address) = name.parse::<IpAddr>() {
         return sans.iter().any(|san| san.parse() == Ok(address));
     }

@@ -8,10 +8,11 @@ mod node;
 mod objects;
 mod row;
 
+pub use expected::covers;
 pub use finding::{Finding, FindingId, Severity};
 pub use map::{Edge, edges};
-pub use objects::{BootstrapToken, Request, RequestState};
-pub use row::{InspectRow, Presence, merged_trust, rows_of};
+pub use objects::{BootstrapToken, Request, RequestState, follows_the_cluster};
+pub use row::{InspectRow, Presence, kubeadm_name, merged_trust, reads_once, rows_of};
 
 use std::collections::BTreeMap;
 
@@ -68,4 +69,4 @@ pub fn findings(evidence: &Evidence, within: Option<SignedDuration>, now: Timest
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::expected::APISERVER;
+use super::expected::{APISERVER, ETCD_SERVER};
 use super::finding::about;
 use super::row::{has_loaded, reader};
 use super::{Finding, FindingId, InspectRow, NodeView, Severity};
@@ -33,6 +33,7 @@ pub(super) fn judge_row(row: &InspectRow, view: &NodeView, now: Timestamp, found
     }
     let endpoint = match certificate.path.as_str() {
         APISERVER => "kube-apiserver",
+        ETCD_SERVER => "etcd",
         KUBELET_SERVER => "kubelet",
         _ => return,
     };

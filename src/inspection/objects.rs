@@ -155,7 +155,20 @@ fn nodes_differ(rows: &[InspectRow], found: &mut Vec<Finding>) {
     }
 }
 
-/// kube-root-ca.crt, cluster-info, kubeconfigs and token Secrets against the nodes' ca.crt.
+/// What extension API servers and the scheduler take for the CA of clients.
+const CLIENT_CA: &str = "/extension-apiserver-authentication/client-ca-file";
+
+/// True for a bundle that must hold a CA of the nodes' ca.crt: kube-root-ca.crt, cluster-info, the client CA for extension API servers,
+/// kubeconfigs of nodes, token Secrets. A caBundle may have a CA of its own.
+#[must_use]
+pub fn follows_the_cluster(path: &str) -> bool {
+    let ends = ["/kube-root-ca.crt", "/cluster-info", CLIENT_CA];
+    ends.iter().any(|end| path.ends_with(end))
+        || path.starts_with("secret/")
+        || (path.starts_with("/etc/kubernetes/") && path.ends_with(".conf"))
+}
+
+/// Those against the nodes' ca.crt.
 fn trust_differs(rows: &[InspectRow], found: &mut Vec<Finding>) {
     let bundles = bundles(rows);
     let of_nodes = bundles.iter().filter(|((_, path), _)| *path == "/etc/kubernetes/pki/ca.crt");
@@ -164,14 +177,12 @@ fn trust_differs(rows: &[InspectRow], found: &mut Vec<Finding>) {
         return;
     }
     for ((node, path), cas) in &bundles {
-        let follows = path.ends_with("/kube-root-ca.crt")
-            || path.ends_with("/cluster-info")
-            || path.starts_with("secret/")
-            || (path.starts_with("/etc/kubernetes/") && path.ends_with(".conf"));
-        if follows && cas.is_disjoint(&cluster) {
+        if follows_the_cluster(path) && cas.is_disjoint(&cluster) {
             let message = "it trusts none of the CAs in /etc/kubernetes/pki/ca.crt of the nodes";
             let remedy = if node.is_some() || path.ends_with(".conf") {
                 "put the cluster's CA into it; its user refuses every API server"
+            } else if path.ends_with(CLIENT_CA) {
+                "restart a kube-apiserver, which writes it from its --client-ca-file"
             } else {
                 "see whether kube-controller-manager runs with the CA of the nodes, and restart it"
             };

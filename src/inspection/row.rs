@@ -62,7 +62,8 @@ pub struct InspectRow {
 
 impl InspectRow {
     /// Node and file or object, as findings name it.
-    pub(super) fn place(&self) -> (Option<&str>, String) {
+    #[must_use]
+    pub fn place(&self) -> (Option<&str>, String) {
         let row = &self.certificate;
         let block = if row.index > 0 { format!(" [{}]", row.index) } else { String::new() };
         (self.node.as_deref(), format!("{}{block}", row.path))
@@ -145,7 +146,8 @@ fn name_of(row: &CertificateRow) -> String {
 }
 
 /// The name in `cmd/kubeadm/app/phases/certs/renewal/manager.go` for a path of a node; other paths name themselves.
-pub(super) fn kubeadm_name(path: &str) -> String {
+#[must_use]
+pub fn kubeadm_name(path: &str) -> String {
     if let Some(file) = path.strip_prefix("/etc/kubernetes/pki/") {
         return file.trim_end_matches(".crt").replace('/', "-");
     }
@@ -170,6 +172,12 @@ fn presence(row: &CertificateRow, state: Option<&NodeState>) -> BTreeSet<Presenc
         seen.insert(Presence::Served);
     }
     seen
+}
+
+/// The process that reads this file once, at its start, and runs.
+#[must_use]
+pub fn reads_once(row: &CertificateRow, state: &NodeState) -> Option<&'static str> {
+    reader(row, state).map(|(name, _)| name)
 }
 
 /// Who reads this file once, at its start.

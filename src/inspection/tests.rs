@@ -11,15 +11,15 @@ use crate::plan::{
     ProcessState,
 };
 
-const DAY: i64 = 86_400;
-const YEAR: i64 = 365 * DAY;
-const NOW: i64 = 1_900_000_000;
+pub(crate) const DAY: i64 = 86_400;
+pub(crate) const YEAR: i64 = 365 * DAY;
+pub(crate) const NOW: i64 = 1_900_000_000;
 
-fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
 }
 
-fn certificate(path: &str, kind: CertificateKind, ca: &str) -> CertificateRow {
+pub(crate) fn certificate(path: &str, kind: CertificateKind, ca: &str) -> CertificateRow {
     let mut row = CertificateRow::broken(path, 0, kind, String::new());
     (row.problem, row.fault) = (None, None);
     row.issuer = format!("CN={ca}");
@@ -34,11 +34,11 @@ fn certificate(path: &str, kind: CertificateKind, ca: &str) -> CertificateRow {
     row
 }
 
-fn ends(row: &mut CertificateRow, seconds: i64) {
+pub(crate) fn ends(row: &mut CertificateRow, seconds: i64) {
     (row.not_after_seconds, row.not_after) = (seconds, at(seconds).to_string());
 }
 
-fn authority(path: &str, kind: CertificateKind, ca: &str) -> CertificateRow {
+pub(crate) fn authority(path: &str, kind: CertificateKind, ca: &str) -> CertificateRow {
     let mut row = certificate(path, kind, ca);
     row.subject = format!("CN={ca}");
     row.ca_id = Some(CaId::planned(ca));
@@ -47,28 +47,28 @@ fn authority(path: &str, kind: CertificateKind, ca: &str) -> CertificateRow {
     row
 }
 
-fn leaf(path: &str, kind: CertificateKind, ca: &str, usages: &[&str], sans: &[&str]) -> CertificateRow {
+pub(crate) fn leaf(path: &str, kind: CertificateKind, ca: &str, usages: &[&str], sans: &[&str]) -> CertificateRow {
     let mut row = certificate(path, kind, ca);
     row.usages = usages.iter().map(ToString::to_string).collect();
     row.sans = sans.iter().map(ToString::to_string).collect();
     row
 }
 
-const CA: &str = "/etc/kubernetes/pki/ca.crt";
-const APISERVER: &str = "/etc/kubernetes/pki/apiserver.crt";
-const PEER: &str = "/etc/kubernetes/pki/etcd/peer.crt";
-const SCHEDULER: &str = "/etc/kubernetes/scheduler.conf";
-const KUBELET: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
-const KUBELET_SERVER: &str = "/var/lib/kubelet/pki/kubelet-server-current.pem";
+pub(crate) const CA: &str = "/etc/kubernetes/pki/ca.crt";
+pub(crate) const APISERVER: &str = "/etc/kubernetes/pki/apiserver.crt";
+pub(crate) const PEER: &str = "/etc/kubernetes/pki/etcd/peer.crt";
+pub(crate) const SCHEDULER: &str = "/etc/kubernetes/scheduler.conf";
+pub(crate) const KUBELET: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+pub(crate) const KUBELET_SERVER: &str = "/var/lib/kubelet/pki/kubelet-server-current.pem";
 
 /// A control-plane node that nobody can complain about.
-struct Node {
-    rows: Vec<CertificateRow>,
-    view: NodeView,
+pub(crate) struct Node {
+    pub(crate) rows: Vec<CertificateRow>,
+    pub(crate) view: NodeView,
 }
 
 impl Node {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         use CertificateKind::{Authority, KubeconfigAuthority, KubeconfigClient, KubeletClient, KubeletServing, Leaf};
         let names = [
             "cp-1",
@@ -113,15 +113,15 @@ impl Node {
         Self { rows, view: NodeView { facts, state: Some(NodeState::default()) } }
     }
 
-    fn row(&mut self, path: &str) -> &mut CertificateRow {
+    pub(crate) fn row(&mut self, path: &str) -> &mut CertificateRow {
         self.rows.iter_mut().find(|row| row.path == path).unwrap()
     }
 
-    fn state(&mut self) -> &mut NodeState {
+    pub(crate) fn state(&mut self) -> &mut NodeState {
         self.view.state.as_mut().unwrap()
     }
 
-    fn evidence(self) -> Evidence {
+    pub(crate) fn evidence(self) -> Evidence {
         let rows = rows_of(Some("cp-1"), &self.rows, self.view.state.as_ref(), &BTreeMap::new());
         Evidence { rows, nodes: BTreeMap::from([("cp-1".into(), self.view)]), ..Evidence::default() }
     }
@@ -265,6 +265,23 @@ fn a_kubelet_that_does_not_renew_is_named() {
     assert_eq!(kubelet(|kubelet| kubelet.conf_refers = false), [(Warning, "kubelet-no-bootstrap")]);
     assert_eq!(kubelet(|kubelet| kubelet.conf_embeds = true), [(Warning, "embedded-credential")]);
     assert_eq!(after(|node| node.row(KUBELET_SERVER).issuer_id = None), [(Info, "serving-self-signed")]);
+}
+
+#[test]
+fn a_kubelets_own_certificate_may_expire_with_the_ca_behind_it() {
+    let with = |issuer: Option<CaId>| {
+        after(|node| {
+            for (index, kind) in [CertificateKind::KubeletServing, CertificateKind::Chain].into_iter().enumerate() {
+                let mut row = certificate("/var/lib/kubelet/pki/kubelet.crt", kind, "cp-1-ca@1");
+                row.index = u32::try_from(index).unwrap();
+                row.issuer_id.clone_from(&issuer);
+                ends(&mut row, NOW - 1);
+                node.rows.push(row);
+            }
+        })
+    };
+    assert!(with(None).iter().all(|(severity, _)| *severity == Info), "{:?}", with(None));
+    assert!(with(Some(CaId::planned("kubernetes"))).contains(&(Error, "expired")), "one of the cluster's CA counts");
 }
 
 #[test]

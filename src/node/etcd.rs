@@ -57,6 +57,29 @@ struct SnapshotResponse {
     blob: Vec<u8>,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+struct MemberListRequest {
+    /// True: the answer is that of the quorum, and there is none without one.
+    #[prost(bool, tag = "1")]
+    linearizable: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Member {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(bool, tag = "5")]
+    is_learner: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MemberListResponse {
+    #[prost(message, repeated, tag = "2")]
+    members: Vec<Member>,
+}
+
 /// A snapshot that is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdSnapshot {
@@ -125,6 +148,22 @@ impl Etcd {
         let sha256 = digests.finish().ok_or_else(|| self.failed("the snapshot ended early: its checksum is wrong"))?;
         draft.finish()?;
         Ok(EtcdSnapshot { bytes, revision: status.header.map_or(0, |header| header.revision), sha256 })
+    }
+
+    /// Names of the members that do not vote yet; one that has never started has no name, and its id stands for it.
+    ///
+    /// # Errors
+    /// The call fails, for example because there is no quorum.
+    pub async fn learners(&mut self) -> Result<Vec<String>, NodeError> {
+        self.ready().await?;
+        let call = PathAndQuery::from_static("/etcdserverpb.Cluster/MemberList");
+        let codec = ProstCodec::<MemberListRequest, MemberListResponse>::default();
+        let request = Request::new(MemberListRequest { linearizable: true });
+        let answer = within(&self.address, self.client.unary(request, call, codec)).await?.into_inner();
+        let learners = answer.members.into_iter().filter(|member| member.is_learner);
+        Ok(learners
+            .map(|member| if member.name.is_empty() { format!("{:x}", member.id) } else { member.name })
+            .collect())
     }
 
     async fn status(&mut self) -> Result<StatusResponse, NodeError> {
@@ -288,6 +327,11 @@ mod tests {
                     let header = Some(ResponseHeader { revision: 42 });
                     vec![StatusResponse { header, db_size: 4096 }.encode_to_vec()]
                 }
+                "/etcdserverpb.Cluster/MemberList" => {
+                    let member = |id, name: &str, is_learner| Member { id, name: name.into(), is_learner };
+                    let members = vec![member(1, "cp-1", false), member(2, "cp-2", true), member(0xab, "", true)];
+                    vec![MemberListResponse { members }.encode_to_vec()]
+                }
                 "/etcdserverpb.Maintenance/Snapshot" => {
                     pieces.iter().map(|blob| SnapshotResponse { blob: blob.clone() }.encode_to_vec()).collect()
                 }
@@ -323,6 +367,14 @@ mod tests {
         assert_eq!(file, [data.clone(), sha256(&data)].concat());
         assert_eq!(saved, EtcdSnapshot { bytes: 1056, revision: 42, sha256: hex(&sha256(&file)) });
         assert_eq!(fixture.mode("/var/lib/certctl/snapshots/ca-2.db"), 0o600);
+    }
+
+    #[tokio::test]
+    async fn members_that_do_not_vote_are_named() {
+        let fixture = Fixture::new();
+        let address = member(&fixture, Vec::new()).await;
+        let mut etcd = Etcd::connect(&fixture.layout, &address).await.unwrap();
+        assert_eq!(etcd.learners().await.unwrap(), ["cp-2", "ab"]);
     }
 
     #[tokio::test]

@@ -74,6 +74,48 @@ pub enum Verifier {
     AggregatedApiServer,
 }
 
+impl Presenter {
+    /// As people say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ApiServer => "kube-apiserver",
+            Self::ApiServerKubeletClient => "kube-apiserver, towards kubelets",
+            Self::ApiServerEtcdClient => "kube-apiserver, towards etcd",
+            Self::FrontProxyClient => "kube-apiserver, towards aggregated API servers",
+            Self::Kubelet => "kubelet",
+            Self::KubeletServer => "kubelet, as a server",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
+            Self::Admin => "admin kubeconfigs",
+            Self::EtcdServer => "etcd",
+            Self::EtcdPeer => "etcd, towards its peers",
+        }
+    }
+}
+
+impl Verifier {
+    /// As people say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ApiServer => "kube-apiserver",
+            Self::KubeletConf => "kubelet",
+            Self::KubeletServer => "kubelet, as a server",
+            Self::ApiServerOfKubelets => "kube-apiserver, of kubelets",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
+            Self::Admin => "admin kubeconfigs",
+            Self::Pods => "pods",
+            Self::LongRunning => "processes that read the CA long ago",
+            Self::Joiner => "kubeadm join",
+            Self::Etcd => "etcd",
+            Self::EtcdClient => "kube-apiserver, of etcd",
+            Self::AggregatedApiServer => "aggregated API servers",
+        }
+    }
+}
+
 /// Which presenter faces which verifiers, and how the certificate is used. The rows of etcd and the front proxy are there for their authorities.
 pub const EDGES: [(Presenter, &[Verifier], Usage); 11] = [
     (
@@ -125,6 +167,26 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} would be refused by {}: {}", self.presenter, self.verifier, self.reason)
     }
+}
+
+/// All who present one thing against all who check it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeState {
+    /// Who presents.
+    pub presenter: Presenter,
+    /// Who checks.
+    pub verifier: Verifier,
+    /// How many different pairs were verified: those that present and trust the same count once.
+    pub pairs: usize,
+    /// Those that would refuse each other.
+    pub violations: Vec<Violation>,
+}
+
+/// One presenter before one verifier.
+struct Pair {
+    presenter: Presenter,
+    verifier: Verifier,
+    violation: Option<Violation>,
 }
 
 /// The certificates that stand for each CA when an edge is verified.
@@ -182,33 +244,63 @@ impl<'a> Matrix<'a> {
         self.verify_all(&picture)
     }
 
+    /// Every edge of the cluster as it is, whether it holds or not, in the order of presenters. What nobody presents or nobody checks is no
+    /// edge.
+    #[must_use]
+    pub fn edges(&self, inventory: &Inventory, goal: &Goal) -> Vec<EdgeState> {
+        let mut picture = Picture::default();
+        picture.add(inventory, goal);
+        let mut edges: BTreeMap<(Presenter, Verifier), EdgeState> = BTreeMap::new();
+        for Pair { presenter, verifier, violation } in self.pairs(&picture) {
+            let edge = edges.entry((presenter, verifier)).or_insert_with(|| EdgeState {
+                presenter,
+                verifier,
+                pairs: 0,
+                violations: Vec::new(),
+            });
+            edge.pairs += 1;
+            if let Some(violation) = violation.filter(|violation| !edge.violations.contains(violation)) {
+                edge.violations.push(violation);
+            }
+        }
+        edges.into_values().collect()
+    }
+
     fn verify_all(&self, picture: &Picture) -> Vec<Violation> {
-        let mut violations = self.verify_local(&picture.local);
-        for (presenter, verifiers, usage) in EDGES {
-            for (presented, who) in picture.shown.get(&presenter).into_iter().flatten() {
-                for verifier in verifiers {
-                    for (trust, whom) in picture.trusted.get(verifier).into_iter().flatten() {
-                        if let Err(reason) = self.edge(presented, trust, usage) {
-                            violations.push(Violation { presenter: who.clone(), verifier: whom.clone(), reason });
-                        }
-                    }
-                }
+        let mut violations = Vec::new();
+        for violation in self.pairs(picture).into_iter().filter_map(|pair| pair.violation) {
+            if !violations.contains(&violation) {
+                violations.push(violation);
             }
         }
         violations
     }
 
-    fn verify_local(&self, pairs: &[Local]) -> Vec<Violation> {
-        let mut violations = Vec::new();
-        for Local { presented, who, trust, whom, usage } in pairs {
-            if let Err(reason) = self.edge(presented, trust, *usage) {
-                let violation = Violation { presenter: who.clone(), verifier: whom.clone(), reason };
-                if !violations.contains(&violation) {
-                    violations.push(violation);
+    /// Everybody who meets, those of one node first.
+    fn pairs(&self, picture: &Picture) -> Vec<Pair> {
+        let mut pairs: Vec<Pair> = picture.local.iter().map(|local| self.local(local)).collect();
+        for (presenter, verifiers, usage) in EDGES {
+            for (presented, who) in picture.shown.get(&presenter).into_iter().flatten() {
+                for verifier in verifiers {
+                    for (trust, whom) in picture.trusted.get(verifier).into_iter().flatten() {
+                        let violation = self.edge(presented, trust, usage).err().map(|reason| Violation {
+                            presenter: who.clone(),
+                            verifier: whom.clone(),
+                            reason,
+                        });
+                        pairs.push(Pair { presenter, verifier: *verifier, violation });
+                    }
                 }
             }
         }
-        violations
+        pairs
+    }
+
+    fn local(&self, local: &Local) -> Pair {
+        let Local { presenter, presented, who, verifier, trust, whom, usage } = local;
+        let refused = self.edge(presented, trust, *usage).err();
+        let violation = refused.map(|reason| Violation { presenter: who.clone(), verifier: whom.clone(), reason });
+        Pair { presenter: *presenter, verifier: *verifier, violation }
     }
 
     /// Path validation of one edge.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::preflight::{Blocker, Found, Preflight};
+use super::preflight::{Blocker, Found, Preflight, Topic};
 
 /// The oldest API server, minor version: since 1.30 the API server itself holds agents to their own node's object
 /// (ValidatingAdmissionPolicy in v1, and service-account tokens that name their node).
@@ -45,7 +45,8 @@ pub(super) fn objects(input: &Preflight<'_>, blockers: &mut Vec<Blocker>) {
     }
     for (object, problem) in &input.cluster.broken_bundles {
         let mut found = Found { object: object.clone(), blockers };
-        found.add(
+        found.on(
+            Topic::CaBundle,
             format!("its caBundle holds the cluster CA and something that cannot be read: {problem}"),
             "repair the caBundle, or take the broken part out",
         );
@@ -81,7 +82,8 @@ fn running<'a>(input: &'a Preflight<'_>) -> BTreeMap<Release, Vec<&'a str>> {
 fn api_servers(running: &BTreeMap<Release, Vec<&str>>, blockers: &mut Vec<Blocker>) {
     for (release, nodes) in running.iter().filter(|(release, _)| release.0 == 1 && release.1 < OLDEST_MINOR) {
         let mut found = Found { object: format!("node/{}", nodes.join(", node/")), blockers };
-        found.add(
+        found.on(
+            Topic::Upgrade,
             format!("its API server is {}, the oldest supported is 1.{OLDEST_MINOR}", written(*release)),
             "upgrade the cluster first",
         );
@@ -90,7 +92,8 @@ fn api_servers(running: &BTreeMap<Release, Vec<&str>>, blockers: &mut Vec<Blocke
         let mut found = Found { object: "cluster".into(), blockers };
         let each: Vec<String> =
             running.iter().map(|(release, nodes)| format!("{} on {}", written(*release), nodes.join(", "))).collect();
-        found.add(
+        found.on(
+            Topic::Upgrade,
             format!("its API servers have different versions, so an upgrade is under way: {}", each.join("; ")),
             "finish it with `kubeadm upgrade node` on the nodes that are behind",
         );
@@ -100,7 +103,8 @@ fn api_servers(running: &BTreeMap<Release, Vec<&str>>, blockers: &mut Vec<Blocke
 fn recorded(kubeadm: &KubeadmRecord, running: &BTreeMap<Release, Vec<&str>>, blockers: &mut Vec<Blocker>) {
     let mut found = Found { object: KUBEADM_CONFIG.into(), blockers };
     if !FORMS.contains(&kubeadm.api_version.as_str()) {
-        found.add(
+        found.on(
+            Topic::Upgrade,
             format!("its ClusterConfiguration has apiVersion `{}`, not {}", kubeadm.api_version, FORMS.join(" or ")),
             "repair it, or let the `kubeadm upgrade` of a supported version write it",
         );
@@ -110,7 +114,8 @@ fn recorded(kubeadm: &KubeadmRecord, running: &BTreeMap<Release, Vec<&str>>, blo
         && recorded != running
     {
         let (recorded, running) = (written(recorded), written(running));
-        found.add(
+        found.on(
+            Topic::Upgrade,
             format!("kubeadm records version {recorded}, the API servers run {running}"),
             format!("finish the upgrade: `kubeadm upgrade apply v{running}` records it"),
         );

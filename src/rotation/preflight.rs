@@ -13,9 +13,42 @@ pub(super) const MAX_CLOCK_SKEW: i64 = 60;
 /// A rotation may be paused, and nothing renews a leaf meanwhile: one that has less left must be renewed first. Seconds.
 pub(super) const SOON: i64 = 30 * 60;
 
+/// What a blocker is about, for those who ask for one fact and not for the whole list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Topic {
+    /// The Node's Ready condition.
+    Ready,
+    /// There is no agent, or none that has reported.
+    Agent,
+    /// The agent has another version.
+    Version,
+    /// The agent does not answer.
+    Answer,
+    /// The node's clock.
+    Clock,
+    /// `ca.key` does not belong to `ca.crt`.
+    KeyMismatch,
+    /// Names in the kubelet's serving certificate.
+    ServingNames,
+    /// etcd on the node.
+    Etcd,
+    /// kube-controller-manager's manifest.
+    Manifest,
+    /// Versions of the control plane, and kubeadm's record of them.
+    Upgrade,
+    /// A caBundle that cannot be read.
+    CaBundle,
+    /// Anything else, which only a rotation asks for.
+    #[default]
+    Rotation,
+}
+
 /// One reason not to begin, with its remedy.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Blocker {
+    /// What it is about.
+    #[serde(skip)]
+    pub topic: Topic,
     /// The object, for example `node/cp-2`.
     pub object: String,
     /// What is wrong.
@@ -40,6 +73,8 @@ pub struct NodeHealth {
     /// etcd on this node: `Some(false)` when it does not answer healthy, `None` without etcd. Its `/readyz` is a linearizable read, so each
     /// member speaks for the quorum too (`server/etcdserver/api/etcdhttp/health.go`).
     pub etcd_healthy: Option<bool>,
+    /// Members of etcd that do not vote yet, as the one on this node knows them; `None` without an answer.
+    pub etcd_learners: Option<Vec<String>>,
     /// Every certificate of the node.
     pub certificates: Vec<CertificateRow>,
     /// True when ca.key does not belong to the first certificate of ca.crt.
@@ -118,6 +153,7 @@ pub fn waiver_blockers(inventory: &Inventory, goal: &Goal) -> Vec<Blocker> {
     left_out
         .filter(|(_, node)| node.state.control_plane && node.ready)
         .map(|(name, _)| Blocker {
+            topic: Topic::Rotation,
             object: format!("node/{name}"),
             problem: "it is waived, but it is a control-plane node and Ready: its API server would go on refusing clients of the new CA".into(),
             remedy: "mend its agent, or take the node down before it is left out".into(),
@@ -132,34 +168,48 @@ pub(super) struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// A reason that only a rotation has.
     pub(super) fn add(&mut self, problem: impl Into<String>, remedy: impl Into<String>) {
-        self.blockers.push(Blocker { object: self.object.clone(), problem: problem.into(), remedy: remedy.into() });
+        self.on(Topic::Rotation, problem, remedy);
+    }
+
+    /// A reason that is a fact of its own.
+    pub(super) fn on(&mut self, topic: Topic, problem: impl Into<String>, remedy: impl Into<String>) {
+        let (problem, remedy) = (problem.into(), remedy.into());
+        self.blockers.push(Blocker { topic, object: self.object.clone(), problem, remedy });
     }
 }
 
 /// True when there is an agent whose report can be looked at.
 fn agent(input: &Preflight<'_>, name: &str, node: &NodeView, health: &NodeHealth, found: &mut Found<'_>) -> bool {
     if !node.ready {
-        found.add("the node is not Ready", leave_out(name, node));
+        found.on(Topic::Ready, "the node is not Ready", leave_out(name, node));
     }
     let Some(version) = &health.agent_version else {
-        found.add("no certctl agent has reported", format!("run `certctl install`; {}", leave_out(name, node)));
+        found.on(
+            Topic::Agent,
+            "no certctl agent has reported",
+            format!("run `certctl install`; {}", leave_out(name, node)),
+        );
         return false;
     };
     if version != input.version {
-        found.add(
+        found.on(
+            Topic::Version,
             format!("its agent has version {version}, this is {}", input.version),
             "run `certctl install` with this version",
         );
     }
     if !node.responding {
-        found.add(
+        found.on(
+            Topic::Answer,
             "its agent does not answer",
             format!("look at `kubectl -n certctl-system get pods -o wide`; {}", leave_out(name, node)),
         );
     }
     if health.clock_skew.abs() > MAX_CLOCK_SKEW {
-        found.add(
+        found.on(
+            Topic::Clock,
             format!("its clock is {} s off, more than {MAX_CLOCK_SKEW} s", health.clock_skew),
             "set the clocks by NTP; never turn a clock back on a running node",
         );
@@ -204,7 +254,7 @@ fn serving(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, found: &
     }
     // A control-plane node signs its own; for a worker's request the driver must approve these names.
     if let Some(name) = health.strange_names.first().filter(|_| !node.state.control_plane) {
-        found.add(
+        found.on(Topic::ServingNames,
             format!("kubelet-server-current.pem is for {name}, which is no address of the node"),
             "approve the kubelet's request for a new one (`kubectl get csr`), or remove the file if the kubelet's serverTLSBootstrap is off",
         );
@@ -219,13 +269,18 @@ fn authority(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, found:
             "put the CA's key there for the rotation; an external CA cannot be rotated yet",
         );
     } else if health.key_mismatch {
-        found.add(
+        found.on(
+            Topic::KeyMismatch,
             "pki/ca.key does not belong to pki/ca.crt",
             "put the matching key back, for example from another control-plane node",
         );
     }
     if health.etcd_healthy == Some(false) {
-        found.add("etcd is not healthy", "look at `etcdctl endpoint health --cluster`; a rotation needs every member");
+        found.on(
+            Topic::Etcd,
+            "etcd is not healthy",
+            "look at `etcdctl endpoint health --cluster`; a rotation needs every member",
+        );
     }
     if disk.ca_key.is_none() {
         // Nobody could make a client to ask with, and nobody signs there.
@@ -240,7 +295,7 @@ fn authority(input: &Preflight<'_>, node: &NodeView, health: &NodeHealth, found:
         ),
     }
     if let Some(problem) = &health.signer_problem {
-        found.add(
+        found.on(Topic::Manifest,
             format!("manifests/kube-controller-manager.yaml cannot be edited: {problem}"),
             "give its first container --cluster-signing-cert-file=… and --cluster-signing-key-file=… as kubeadm writes them",
         );

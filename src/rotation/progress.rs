@@ -67,6 +67,27 @@ pub fn behind(node: &NodeView, in_force: &CaId) -> Vec<String> {
     lacks
 }
 
+/// True for a node that holds another CA than the one in force, while no rotation is under way.
+#[must_use]
+pub fn drifted(node: &NodeView, in_force: &CaId) -> bool {
+    let disk = &node.state.disk;
+    !same_set(&disk.ca_bundle, std::slice::from_ref(in_force)) || disk.kubelet_client.as_ref() != Some(in_force)
+}
+
+/// What a control-plane node still has of a rotation and a stock node has not.
+#[must_use]
+pub fn left_over(node: &NodeView) -> Vec<&'static str> {
+    let disk = &node.state.disk;
+    let mut found = Vec::new();
+    if disk.own_signer {
+        found.push("kube-controller-manager still has its own signing file");
+    }
+    if disk.signer_file.is_some() {
+        found.push("the own signing file is still there");
+    }
+    found
+}
+
 struct Look<'a> {
     inventory: &'a Inventory,
     goal: &'a Goal,
@@ -304,8 +325,7 @@ impl Look<'_> {
             let leaf = node.state.disk.leaves.get(&Leaf::Apiserver);
             let clean = !self.goal.rollback || leaf.is_none_or(|leaf| !leaf.vouched_by.contains(self.from));
             require(lacks, clean, "kube-apiserver still serves a chain of the abandoned CA");
-            require(lacks, !node.state.disk.own_signer, "kube-controller-manager still has its own signing file");
-            require(lacks, node.state.disk.signer_file.is_none(), "the own signing file is still there");
+            lacks.extend(left_over(node).into_iter().map(str::to_owned));
         });
         let cluster = &self.inventory.cluster;
         let stock = cluster.kubeadm_own_signer != Some(true);

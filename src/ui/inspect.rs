@@ -15,6 +15,8 @@ use crate::plan::{CertificateKind, CertificateRow};
 mod junit;
 mod metrics;
 
+pub(super) use junit::escaped;
+
 /// Every certificate that was asked for, and what is wrong with them.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

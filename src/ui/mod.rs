@@ -1,5 +1,6 @@
 //! The only printer. Data goes to stdout, everything else to stderr; colour and progress are decided here once.
 
+mod diagnosis;
 mod document;
 mod format;
 pub mod inspect;
@@ -11,6 +12,7 @@ pub mod renewal;
 pub mod repair;
 mod table;
 
+pub use diagnosis::{DiagnosisReport, Summary};
 pub use document::{API_VERSION, View, schema_of};
 pub use format::{Format, FormatParser};
 pub use log::start_log;

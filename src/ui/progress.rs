@@ -47,13 +47,17 @@ pub struct Marks {
     pub busy: &'static str,
     /// Stopped.
     pub stopped: &'static str,
+    /// Goes on, but somebody should look.
+    pub warned: &'static str,
+    /// Not known.
+    pub unknown: &'static str,
 }
 
 impl Marks {
     /// For UTF-8 terminals.
-    pub const UNICODE: Self = Self { done: "✓", busy: "…", stopped: "✗" };
+    pub const UNICODE: Self = Self { done: "✓", busy: "…", stopped: "✗", warned: "!", unknown: "?" };
     /// For all others.
-    pub const ASCII: Self = Self { done: "+", busy: "~", stopped: "x" };
+    pub const ASCII: Self = Self { done: "+", busy: "~", stopped: "x", warned: "!", unknown: "?" };
 
     fn spinner(self) -> &'static str {
         if self == Self::UNICODE { "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ " } else { "|/-\\ " }

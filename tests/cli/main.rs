@@ -3,6 +3,7 @@
 
 mod check;
 mod config;
+mod diagnose;
 mod faults;
 mod frame;
 mod get_credentials;

@@ -20,8 +20,24 @@ const FIRST: u32 = 1;
 /// # Errors
 /// No API server, or a node of `wanted` has no agent.
 pub(super) async fn look(context: &Context, verb: &'static str, wanted: &[String]) -> Result<Evidence, Error> {
+    look_at(&connect(context, verb).await?, wanted).await
+}
+
+/// A connection to an API server that answers.
+///
+/// # Errors
+/// No API server.
+pub(crate) async fn connect(context: &Context, verb: &'static str) -> Result<Cluster, Error> {
     let cluster = Cluster::connect(&context.access(verb)).await.map_err(|e| offline_hint(Error::from_display(e)))?;
     cluster.version().await.map_err(|e| offline_hint(Error::from_display(e)))?;
+    Ok(cluster)
+}
+
+/// As [`look`], through a connection that is there.
+///
+/// # Errors
+/// A node of `wanted` has no agent.
+pub(crate) async fn look_at(cluster: &Cluster, wanted: &[String]) -> Result<Evidence, Error> {
     let mut evidence = Evidence::default();
     // Where it cannot be read, certctl is not installed, or the nodes cannot be read either, which is said below.
     let object = cluster.cluster_pki().await.ok().flatten();
@@ -48,7 +64,7 @@ pub(super) async fn look(context: &Context, verb: &'static str, wanted: &[String
         Err(error) => evidence.unread.push(unread(&error)),
     }
     if wanted.is_empty() {
-        add_objects(&cluster, &versions, &mut evidence).await;
+        add_objects(cluster, &versions, &mut evidence).await;
     }
     Ok(evidence)
 }

@@ -1,7 +1,7 @@
 //! Where `inspect` and `check` look, and what they saw there.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -63,28 +63,37 @@ impl SourceArgs {
         let known: Vec<Certificate> = sources.iter().flat_map(Source::authorities).collect();
         let mut evidence = Evidence::default();
         if let Some(root) = &self.root {
-            self.node(root, &known, &mut evidence).await?;
+            add_node(root, self.probe, &known, &mut evidence).await?;
         }
         let found: Vec<_> = sources.iter().flat_map(|source| source.rows(&known)).collect();
         evidence.rows.extend(rows_of(None, &found, None, &BTreeMap::new()));
         Ok(Seen { evidence, unread: unread(&sources) })
     }
+}
 
-    async fn node(&self, root: &std::path::Path, known: &[Certificate], evidence: &mut Evidence) -> Result<(), Error> {
-        let layout = Layout::new(root);
-        let found = read_disk(&layout, known);
-        if found.rows.is_empty() {
-            return Err(Error::failed(format!("no certificate of a node below {}", root.display()))
-                .hint("give the folder that holds etc/kubernetes; on the node itself that is `--root /`"));
-        }
-        let state = match self.probe {
-            true => Some(NodeState { endpoints: endpoints(&layout).await, ..NodeState::default() }),
-            false => None,
-        };
-        evidence.rows.extend(rows_of(None, &found.rows, state.as_ref(), &BTreeMap::new()));
-        evidence.nodes.insert(String::new(), NodeView { facts: found.facts, state });
-        Ok(())
+/// Reads the files of a node, and asks its components when they are to be asked.
+///
+/// # Errors
+/// There is no certificate of a node below `root`.
+pub(crate) async fn add_node(
+    root: &Path,
+    probe: bool,
+    known: &[Certificate],
+    evidence: &mut Evidence,
+) -> Result<(), Error> {
+    let layout = Layout::new(root);
+    let found = read_disk(&layout, known);
+    if found.rows.is_empty() {
+        return Err(Error::failed(format!("no certificate of a node below {}", root.display()))
+            .hint("give the folder that holds etc/kubernetes; on the node itself that is `--root /`"));
     }
+    let state = match probe {
+        true => Some(NodeState { endpoints: endpoints(&layout).await, ..NodeState::default() }),
+        false => None,
+    };
+    evidence.rows.extend(rows_of(None, &found.rows, state.as_ref(), &BTreeMap::new()));
+    evidence.nodes.insert(String::new(), NodeView { facts: found.facts, state });
+    Ok(())
 }
 
 fn unread(sources: &[Source]) -> Option<Error> {

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::node::files;
 use crate::pki::{CaId, Certificate, Choice, Kubeconfig, PrivateKey};
 use crate::plan::ConfState;
-use crate::rotation::Blocker;
+use crate::rotation::{Blocker, Topic};
 
 /// What helps when a credential cannot be renewed at all.
 pub(super) const OTHER_ADMIN: &str =
@@ -62,7 +62,9 @@ impl CallerFiles {
 
     /// Why the credential could not be renewed, if so.
     pub(super) fn blocker(&self, record: &Record) -> Option<Blocker> {
-        let blocked = |problem: String, remedy: String| Some(Blocker { object: self.object(), problem, remedy });
+        let blocked = |problem: String, remedy: String| {
+            Some(Blocker { topic: Topic::Rotation, object: self.object(), problem, remedy })
+        };
         if self.kubeconfig.has_certctl_plugin() {
             let problem = "it is of `certctl get-credentials --exec`: its certificate is of the old CA, and is not renewed in time";
             return blocked(problem.to_owned(), OTHER_ADMIN.into());

@@ -14,8 +14,10 @@ pub(super) type Trusts = BTreeMap<Verifier, BTreeMap<BTreeSet<CaId>, String>>;
 
 /// One side of a component and the API server of its own node, which it never leaves.
 pub(super) struct Local {
+    pub(super) presenter: Presenter,
     pub(super) presented: Presented,
     pub(super) who: String,
+    pub(super) verifier: Verifier,
     pub(super) trust: BTreeSet<CaId>,
     pub(super) whom: String,
     pub(super) usage: Usage,
@@ -103,7 +105,7 @@ fn components(name: &str, node: &NodeView, picture: &mut Picture) {
         let Some(held) = in_memory(process).or(disk.confs.get(&conf)) else { continue };
         let who = format!("{} of node/{name}", conf.file_name().trim_end_matches(".conf"));
         if held.own_server {
-            at_home(name, node, held, &who, &mut picture.local);
+            at_home(name, node, held, (presenter, verifier), &who, &mut picture.local);
         } else {
             trust(&mut picture.trusted, verifier, held.trust.clone(), format!("kube-{who}"));
             show(&mut picture.shown, presenter, held.issuer.as_ref(), &[], who);
@@ -116,21 +118,41 @@ fn in_memory(process: &Option<ProcessState>) -> Option<&ConfState> {
 }
 
 /// What is not known of the API server is left out.
-fn at_home(name: &str, node: &NodeView, component: &ConfState, who: &str, local: &mut Vec<Local>) {
+fn at_home(
+    name: &str,
+    node: &NodeView,
+    component: &ConfState,
+    (presenter, verifier): (Presenter, Verifier),
+    who: &str,
+    local: &mut Vec<Local>,
+) {
     let server = format!("kube-apiserver of node/{name}");
-    let mut pair = |presented: Presented, who: &str, trust: &[CaId], whom: &str, usage| {
-        let trust: BTreeSet<CaId> = trust.iter().cloned().collect();
-        if !trust.is_empty() {
-            local.push(Local { presented, who: who.to_owned(), trust, whom: whom.to_owned(), usage });
+    let mut pair = |pair: Local| {
+        if !pair.trust.is_empty() {
+            local.push(pair);
         }
     };
     if let Some(issuer) = component.issuer.clone() {
-        let accepted = accepted(&node.apiserver, &node.state.disk.ca_bundle);
-        pair(Presented { issuer, vouched_by: Vec::new() }, who, &accepted, &server, Usage::Client);
+        pair(Local {
+            presenter,
+            presented: Presented { issuer, vouched_by: Vec::new() },
+            who: who.to_owned(),
+            verifier: Verifier::ApiServer,
+            trust: accepted(&node.apiserver, &node.state.disk.ca_bundle).into_iter().collect(),
+            whom: server.clone(),
+            usage: Usage::Client,
+        });
     }
     if let Some(issuer) = node.apiserver.issuer.clone() {
-        let vouched_by = node.apiserver.vouched_by.clone();
-        pair(Presented { issuer, vouched_by }, &server, &component.trust, who, Usage::Server);
+        pair(Local {
+            presenter: Presenter::ApiServer,
+            presented: Presented { issuer, vouched_by: node.apiserver.vouched_by.clone() },
+            who: server,
+            verifier,
+            trust: component.trust.iter().cloned().collect(),
+            whom: who.to_owned(),
+            usage: Usage::Server,
+        });
     }
 }
 

@@ -52,7 +52,7 @@ fn group(node: Option<&String>) -> String {
 }
 
 /// XML 1.0 has no way to write most control characters.
-fn escaped(text: &str) -> String {
+pub(in crate::ui) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
