@@ -1,27 +1,30 @@
 //! One agent's life: look, do, report, wait.
 
+mod renewing;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::OptionFuture;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::changes::{follow_folders, follow_object, node_folders};
 use super::host::Host;
-use super::operations::callbacks;
+use super::operations::{callbacks, etcd_healthy};
 use super::pace::{Outlook, pause};
 use super::probing::{Answers, Prober};
 use super::requests::Handout;
-use super::vouching::{Asker, Vouching};
+use super::vouching::Vouching;
 use super::{Until, requests, snapshot, unit};
 use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, Snapshot};
 use crate::cluster::{Cluster, ClusterError};
 use crate::error::Error;
-use crate::node::{ApplyContext, Authorities, EtcdAddresses, Node, ONE_YEAR, Observation, apply, in_full};
+use crate::node::{ApplyContext, Authorities, Node, ONE_YEAR, Observation, apply, in_full};
 use crate::pki::{CaId, Certificate, SealingKey};
-use crate::plan::{Component, NodeTarget, Op, node_ops};
-use crate::probe;
+use crate::plan::{NodeTarget, Op, node_ops};
+use renewing::Renewing;
 
 /// Several files change together: they are looked at once.
 const GATHER: Duration = Duration::from_millis(50);
@@ -41,6 +44,7 @@ pub struct Session {
     made: Option<Made>,
     snapshot: Option<Snapshot>,
     handout: Handout,
+    renewing: Renewing,
     /// The CAs of whose keys this process has looked for every copy.
     forgotten: BTreeSet<CaId>,
     vouching: Vouching,
@@ -85,6 +89,7 @@ impl Session {
             made: None,
             snapshot: None,
             handout: Handout::default(),
+            renewing: Renewing::default(),
             forgotten: BTreeSet::new(),
             vouching: Vouching::none(),
             host,
@@ -160,6 +165,7 @@ impl Session {
         if let Some(target) = &spec.target {
             problems.extend(self.reach(target, &spec, &authorities, generation, newer).await.err());
         }
+        self.renew(&spec, generation, &authorities).await;
         // Last: a node that comes back late signs with the old key until it has reached its target.
         problems.extend(requests::forget(&spec.forget, &mut authorities, &mut self.forgotten));
         let failed = !problems.is_empty();
@@ -255,13 +261,7 @@ impl Session {
     }
 
     async fn apply(&self, op: &Op, spec: &NodePkiSpec, authorities: &Authorities) -> Result<(), String> {
-        let asker = Asker {
-            cluster: self.cluster.clone(),
-            node: self.name.clone(),
-            vouchers: spec.vouchers.clone(),
-            status: self.reported.clone(),
-        };
-        let callbacks = callbacks(asker, authorities, spec.leaf_validity_seconds);
+        let callbacks = callbacks(self.asker(spec), authorities, spec.leaf_validity_seconds);
         let rotation = spec.rotation.as_deref().unwrap_or(UNNAMED);
         let context = ApplyContext {
             node: &self.node,
@@ -309,6 +309,7 @@ impl Session {
             facts: observed.facts,
             made: self.made.clone(),
             snapshot: self.snapshot.clone(),
+            renewal: self.renewing.answer.clone(),
             sealed_keys: self.handout.keys.clone(),
             doing: None,
             problem: (!problems.is_empty()).then(|| problems.join("; ")),
@@ -330,7 +331,8 @@ impl Session {
         }
         if let Some(answers) = self.ask_endpoints(&status, spec, authorities, newer.clone()).await {
             status.state.endpoints = answers.endpoints;
-            status.etcd_healthy = self.etcd_healthy(status.state.control_plane).await;
+            let asked = status.state.control_plane.then(|| etcd_healthy(self.node.layout()));
+            status.etcd_healthy = OptionFuture::from(asked).await.flatten();
             return (status, answers.settled);
         }
         (self.reported.clone().unwrap_or(status), false)
@@ -357,14 +359,6 @@ impl Session {
                 None
             }
         }
-    }
-
-    async fn etcd_healthy(&self, control_plane: bool) -> Option<bool> {
-        if !control_plane || !self.node.layout().manifest(Component::Etcd).exists() {
-            return None;
-        }
-        let address = EtcdAddresses::read(self.node.layout()).metrics;
-        Some(matches!(probe::plain_status(&address, "/readyz", Duration::from_secs(2)).await, Ok(200)))
     }
 
     /// A ping is answered once: the same ping keeps its first answer.

@@ -13,7 +13,7 @@ use crate::node::{Layout, Node, NodeError, StaticPods, WriteLock, in_full};
 use crate::pki::KeyAlgorithm;
 use crate::plan::NodeState;
 use crate::plan::renewal::{CertificateName, Due, Plan, Request};
-use crate::ui::renewal::{ProofRow, RenewalReport};
+use crate::ui::renewal::RenewalReport;
 use crate::ui::{Format, ProgressChoice};
 
 /// Arguments of `certctl renew`.
@@ -118,6 +118,7 @@ impl Job<'_> {
             reuse_key: args.reuse_key,
             validity: args.validity,
             signed_elsewhere: self.elsewhere(),
+            csr_api: false,
         }
     }
 
@@ -316,7 +317,7 @@ impl Job<'_> {
             })?;
         }
         let proofs = alone::prove(self.layout, signed).await;
-        report.proofs = proofs.iter().map(proof_row).collect();
+        report.proofs = proofs.iter().map(Proof::row).collect();
         self.judge(&proofs)
     }
 
@@ -347,16 +348,6 @@ impl Job<'_> {
 
 fn certificates(count: usize) -> String {
     if count == 1 { "1 certificate".to_owned() } else { format!("{count} certificates") }
-}
-
-fn proof_row(proof: &Proof) -> ProofRow {
-    let seen = match proof.seen {
-        Seen::New => "new",
-        Seen::Other(_) => "other",
-        Seen::Refused => "refused",
-        Seen::Nobody => "unreachable",
-    };
-    ProofRow { name: proof.name, address: proof.address.clone(), seen }
 }
 
 /// An error with its causes, and with a hint where the system's reason has one.
