@@ -32,7 +32,7 @@ pub enum Command {
     Inspect(inspect::InspectArgs),
     /// Say what is wrong with certificates, with an exit code for CI
     Check(check::CheckArgs),
-    /// Renew certificates of a node, on the node
+    /// Renew certificates, of every node through the agents or of one node on it
     Renew(renew::RenewArgs),
     /// Bring back a cluster whose certificates have expired, on a node of it
     Repair(repair::RepairArgs),

@@ -115,11 +115,7 @@ pub(super) async fn sign(
 }
 
 /// Asks with the kubelet's own certificate; the driver approves what it has brought about, kube-controller-manager approves none.
-pub(super) async fn sign_serving(
-    layout: Layout,
-    request: String,
-    lifetime: Option<i64>,
-) -> Result<String, BoxError> {
+pub(super) async fn sign_serving(layout: Layout, request: String, lifetime: Option<i64>) -> Result<String, BoxError> {
     let kubelet = as_kubelet(&layout).await?;
     Ok(csr::sign(&kubelet, &request, csr::KUBELET_SERVING, false, lifetime, SIGNED).await?)
 }

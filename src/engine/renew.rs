@@ -189,7 +189,8 @@ impl Fleet {
         let order = RenewalOrder::plan(&self.run, &self.settings.request);
         let order = json!({ "ping": self.knowledge.ping, "renewal": order });
         let known = reports(&self.live);
-        let orders = self.asked.iter().filter(|name| known.contains_key(*name)).map(|name| (name.clone(), order.clone()));
+        let orders =
+            self.asked.iter().filter(|name| known.contains_key(*name)).map(|name| (name.clone(), order.clone()));
         let orders: Vec<(String, Value)> = orders.collect();
         self.cluster.patch_node_specs(orders).await?;
         let answered = async {

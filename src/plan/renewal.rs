@@ -22,7 +22,7 @@ use crate::pki::{BACKDATE, Certificate, KeyAlgorithm};
 const ONE_YEAR: SignedDuration = SignedDuration::from_hours(8760);
 
 /// What is asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// These only; empty: every one that the kubelet does not look after by itself.
     pub names: Vec<CertificateName>,

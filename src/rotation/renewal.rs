@@ -83,7 +83,10 @@ pub fn refusals(
         let mut found = Found { object: format!("node/{name}"), blockers: &mut blockers };
         let leave_out = format!("bring it back, or go on without it: --waive node/{name}");
         if agent(version, &node, &health, &leave_out, &mut found) && health.etcd_healthy == Some(false) {
-            found.add("etcd is not healthy", "look at `etcdctl endpoint health --cluster`; a renewal needs every member");
+            found.add(
+                "etcd is not healthy",
+                "look at `etcdctl endpoint health --cluster`; a renewal needs every member",
+            );
         }
     }
     blockers
@@ -96,7 +99,10 @@ pub fn blocked(plans: &BTreeMap<String, NodePlan>, request: &Request) -> Vec<Blo
     for (node, plan) in plans {
         let mut found = Found { object: format!("node/{node}"), blockers: &mut blockers };
         if let Some(problem) = &plan.problem {
-            found.add(problem, format!("look at the agent's log on that node, or go on without it: --waive node/{node}"));
+            found.add(
+                problem,
+                format!("look at the agent's log on that node, or go on without it: --waive node/{node}"),
+            );
         }
         for row in plan.certificates.iter().filter(|row| row.action == Action::Blocked) {
             let problem = format!("{} cannot be renewed: {}", row.name, row.reason.as_deref().unwrap_or_default());
@@ -175,8 +181,10 @@ pub fn next(members: &BTreeMap<String, Member>, at_once: usize) -> Next {
         let late: Vec<String> = reasons(members, |member| running(member).then_some("its agent renews"));
         return if late.is_empty() { Next::Failed(failed) } else { Next::Wait(late) };
     }
-    let (control_plane, workers): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        members.iter().map(|(name, member)| (name.clone(), member.clone())).partition(|(_, member)| member.control_plane);
+    let (control_plane, workers): (BTreeMap<_, _>, BTreeMap<_, _>) = members
+        .iter()
+        .map(|(name, member)| (name.clone(), member.clone()))
+        .partition(|(_, member)| member.control_plane);
     let waiting = reasons(&control_plane, Member::pending);
     if !waiting.is_empty() {
         return Next::Wait(waiting);

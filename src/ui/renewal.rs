@@ -44,37 +44,107 @@ impl View for RenewalReport {
     const KIND: &'static str = "Renewal";
 
     fn table(&self, wide: bool) -> Table {
-        let mut heads = vec!["CERTIFICATE", "EXPIRES", "NEW-EXPIRY", "KEY", "CA", "RESTARTS"];
-        let noted = self.certificates.iter().any(|row| row.reason.is_some());
-        heads.extend(noted.then_some("NOTE"));
-        heads.extend(wide.then_some(["SUBJECT", "SERIAL", "FILES"]).into_iter().flatten());
-        let mut table = Table::new(&heads);
-        for row in &self.certificates {
-            let change = row.change.as_ref();
-            let text = |of: &dyn Fn(&Change) -> String| change.map(of).unwrap_or_default();
-            let note = match row.action {
-                Action::Blocked => format!("blocked: {}", row.reason.as_deref().unwrap_or_default()),
-                _ => row.reason.clone().unwrap_or_default(),
-            };
-            let mut cells = vec![
-                row.name.to_string(),
-                row.old_not_after.map(day).unwrap_or_default(),
-                text(&|change| {
-                    change.not_after.map(day).unwrap_or_default() + if change.cut_short { " (CA)" } else { "" }
-                }),
-                text(&|change| format!("{}{}", if change.new_key { "new " } else { "kept " }, change.key_algorithm)),
-                row.authority.clone(),
-                text(&|change| change.restarts.clone().unwrap_or_default()),
-            ];
-            cells.extend(noted.then_some(note));
-            if wide {
-                let serial = text(&|change| change.serial.clone().unwrap_or_default());
-                cells.extend([text(&|change| change.subject.clone()), serial, row.files.join(" ")]);
-            }
-            table.row(cells);
-        }
-        table
+        table(&[("", &self.certificates)], wide)
     }
+}
+
+/// One node of a renewal through the agents.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetReportNode {
+    /// The node.
+    pub node: String,
+    /// Every certificate that was asked for and stands there.
+    pub certificates: Vec<RenewalRow>,
+    /// Processes that are restarted, in order.
+    pub restarts: Vec<String>,
+    /// Folder of the files replaced, on the node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
+    /// Who was asked whether the new certificates count, and what was seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proofs: Vec<ProofRow>,
+    /// True when the node has come to its end and everybody asked works with the new certificates.
+    pub proved: bool,
+}
+
+/// The plan of a renewal through the agents, or what has come of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetReport {
+    /// True when nothing was changed.
+    pub dry_run: bool,
+    /// Every node that was asked.
+    pub nodes: Vec<FleetReportNode>,
+}
+
+impl View for FleetReport {
+    const KIND: &'static str = "FleetRenewal";
+
+    fn table(&self, wide: bool) -> Table {
+        let nodes: Vec<(&str, &[RenewalRow])> =
+            self.nodes.iter().map(|node| (node.node.as_str(), node.certificates.as_slice())).collect();
+        table(&nodes, wide)
+    }
+
+    fn text(&self, wide: bool) -> String {
+        let mut text = self.table(wide).to_string();
+        for node in &self.nodes {
+            let renewed = node.certificates.iter().filter(|row| row.action == Action::Renew);
+            let files: Vec<&str> = renewed.flat_map(|row| row.files.iter().map(String::as_str)).collect();
+            let (verbs, name) =
+                (if self.dry_run { ["writes", "restarts"] } else { ["wrote", "restarted"] }, &node.node);
+            // Of a run that stopped, only what is known to be done.
+            let known = self.dry_run || node.backup.is_some() || node.proved;
+            if known && !files.is_empty() {
+                text.push_str(&format!("{name} {}: {}\n", verbs[0], files.join(" ")));
+            }
+            if known && !node.restarts.is_empty() {
+                text.push_str(&format!("{name} {}: {}\n", verbs[1], node.restarts.join(", ")));
+            }
+        }
+        text
+    }
+}
+
+/// A row for each certificate; the column of nodes only where there are named ones.
+fn table(nodes: &[(&str, &[RenewalRow])], wide: bool) -> Table {
+    let all = || nodes.iter().flat_map(|(node, rows)| rows.iter().map(move |row| (*node, row)));
+    let named = all().any(|(node, _)| !node.is_empty());
+    let noted = all().any(|(_, row)| row.reason.is_some());
+    let mut heads: Vec<&str> = named.then_some("NODE").into_iter().collect();
+    heads.extend(["CERTIFICATE", "EXPIRES", "NEW-EXPIRY", "KEY", "CA", "RESTARTS"]);
+    heads.extend(noted.then_some("NOTE"));
+    heads.extend(wide.then_some(["SUBJECT", "SERIAL", "FILES"]).into_iter().flatten());
+    let mut table = Table::new(&heads);
+    for (node, row) in all() {
+        let node = named.then(|| node.to_owned());
+        table.row(node.into_iter().chain(cells(row, noted, wide)));
+    }
+    table
+}
+
+fn cells(row: &RenewalRow, noted: bool, wide: bool) -> Vec<String> {
+    let change = row.change.as_ref();
+    let text = |of: &dyn Fn(&Change) -> String| change.map(of).unwrap_or_default();
+    let note = match row.action {
+        Action::Blocked => format!("blocked: {}", row.reason.as_deref().unwrap_or_default()),
+        _ => row.reason.clone().unwrap_or_default(),
+    };
+    let mut cells = vec![
+        row.name.to_string(),
+        row.old_not_after.map(day).unwrap_or_default(),
+        text(&|change| change.not_after.map(day).unwrap_or_default() + if change.cut_short { " (CA)" } else { "" }),
+        text(&|change| format!("{}{}", if change.new_key { "new " } else { "kept " }, change.key_algorithm)),
+        row.authority.clone(),
+        text(&|change| change.restarts.clone().unwrap_or_default()),
+    ];
+    cells.extend(noted.then_some(note));
+    if wide {
+        let serial = text(&|change| change.serial.clone().unwrap_or_default());
+        cells.extend([text(&|change| change.subject.clone()), serial, row.files.join(" ")]);
+    }
+    cells
 }
 
 fn day(time: Timestamp) -> String {

@@ -120,12 +120,7 @@ impl Session {
     }
 
     /// Signs here what the CA can sign here; the rest is the kubelet's own and goes through the CSR API.
-    async fn sign(
-        &mut self,
-        items: &[Item],
-        inventory: &Inventory,
-        spec: &NodePkiSpec,
-    ) -> Result<Vec<Signed>, String> {
+    async fn sign(&mut self, items: &[Item], inventory: &Inventory, spec: &NodePkiSpec) -> Result<Vec<Signed>, String> {
         let layout = self.node.layout().clone();
         let (asked, here): (Vec<Item>, Vec<Item>) =
             items.iter().cloned().partition(|item| inventory.asks_cluster(item.name));

@@ -1,6 +1,6 @@
 //! The turns of a renewal: look, tell the next node, look again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -148,36 +148,45 @@ impl Fleet {
         }
         let error = Error::new(ErrorKind::TimedOut, format!("no progress for {} s", timeout.as_secs()));
         let error = self.waiting.iter().take(8).fold(error, |error, reason| error.caused_by(reason.clone()));
-        let error = error.hint("look at the agent's log on that node (`kubectl -n certctl-system get pods -o wide`)");
-        Err(self.how_to_go_on(error, &BTreeSet::new()))
+        Err(error.hint("look at the agent's log on that node (`kubectl -n certctl-system get pods -o wide`)"))
     }
 
     fn failed(&self, failed: &[(String, String)]) -> Error {
         let names: Vec<String> = failed.iter().map(|(name, _)| format!("node/{name}")).collect();
         let message = format!("the renewal failed on {}, so no other node was begun", names.join(", "));
-        let error = failed.iter().fold(Error::failed(message), |error, (name, problem)| {
-            error.caused_by(format!("node/{name}: {problem}"))
-        });
-        let error = error.hint("`certctl inspect` shows what stands there now; what was replaced is in the node's \
-                                /var/lib/certctl/backup");
-        self.how_to_go_on(error, &failed.iter().map(|(name, _)| name.clone()).collect())
+        let error = failed
+            .iter()
+            .fold(Error::failed(message), |error, (name, problem)| error.caused_by(format!("node/{name}: {problem}")));
+        error.hint(
+            "`certctl inspect` shows what stands there now; what was replaced is in the node's \
+                                /var/lib/certctl/backup",
+        )
     }
 
-    /// The nodes that are left, as one would type them.
-    fn how_to_go_on(&self, error: Error, failed: &BTreeSet<String>) -> Error {
+    /// True when some node was told to change something.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// Names the nodes that are left, as one would type them.
+    #[must_use]
+    pub fn how_to_go_on(&self, error: Error) -> Error {
         let left = self.plans.iter().filter(|(name, plan)| !plan.is_empty() && !self.done.contains(*name));
-        let (mended, left): (Vec<&String>, Vec<&String>) =
-            left.map(|(name, _)| name).partition(|name| failed.contains(*name));
-        let flags: Vec<String> = mended.into_iter().chain(left).map(|name| format!("--node {name}")).collect();
-        error.hint(format!("to go on when that is mended, the same command with {}", flags.join(" ")))
+        let flags: Vec<String> = left.map(|(name, _)| format!("--node {name}")).collect();
+        if flags.is_empty() {
+            return error.hint("every node is renewed");
+        }
+        error.hint(format!("to go on, when that is mended: the same command with {}", flags.join(" ")))
     }
 
     /// Approves the requests for kubelets' serving certificates that this renewal has brought about, and no others.
     async fn approve_serving(&mut self, members: &BTreeMap<String, Member>) {
         let waits = |name: &String| {
-            let asks = self.plans.get(name).is_some_and(|plan| {
-                plan.renewed().any(|row| row.name == CertificateName::KubeletServer)
-            });
+            let asks = self
+                .plans
+                .get(name)
+                .is_some_and(|plan| plan.renewed().any(|row| row.name == CertificateName::KubeletServer));
             asks && members.get(name).is_some_and(|member| member.told && member.outcome.is_none())
         };
         let objects = self.live.nodes.state();

@@ -23,18 +23,13 @@ pub fn request(layout: &Layout, item: &Item) -> Result<(PrivateKey, String), Nod
 ///
 /// # Errors
 /// It cannot be read, or it is another one, with the reason.
-pub fn received(
-    layout: &Layout,
-    item: &Item,
-    pem: &str,
-    key: PrivateKey,
-    now: Timestamp,
-) -> Result<Signed, NodeError> {
+pub fn received(layout: &Layout, item: &Item, pem: &str, key: PrivateKey, now: Timestamp) -> Result<Signed, NodeError> {
     let name = item.name;
     let named = format!("the answer to the request for {name}");
     let certificate = Certificate::first_from_pem(pem.as_bytes()).map_err(NodeError::pki(named.as_str()))?;
     // The CSR API returns the leaf alone. Behind a certificate of another CA, the chain of the old one leads nowhere.
-    let same = certificate.issuer_der() == item.old.issuer_der() && certificate.authority_key_id() == item.old.authority_key_id();
+    let same = certificate.issuer_der() == item.old.issuer_der()
+        && certificate.authority_key_id() == item.old.authority_key_id();
     let chain = if same { chain_behind(layout, name) } else { Vec::new() };
     match unfit(layout, item, (&certificate, &chain), &key, &[], now) {
         Some(problem) => Err(unusable(&named, problem)),

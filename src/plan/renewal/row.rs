@@ -21,6 +21,9 @@ pub struct RenewalRow {
     /// Why it is kept, or what stands in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// True for what stays where the administrator may have expected otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remarkable: bool,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
@@ -100,6 +103,7 @@ fn row(name: CertificateName, action: Action) -> RenewalRow {
         action,
         old_not_after: None,
         reason: None,
+        remarkable: false,
         remedy: None,
         files: name.files(),
         authority,
@@ -123,7 +127,12 @@ fn renewed(item: &Item, elsewhere: bool) -> RenewalRow {
 }
 
 fn kept(kept: &Kept) -> RenewalRow {
-    RenewalRow { reason: Some(kept.reason.clone()), old_not_after: kept.not_after, ..row(kept.name, Action::Keep) }
+    RenewalRow {
+        reason: Some(kept.reason.clone()),
+        remarkable: kept.remarkable,
+        old_not_after: kept.not_after,
+        ..row(kept.name, Action::Keep)
+    }
 }
 
 fn blocked(blocker: &Blocker) -> RenewalRow {

@@ -69,7 +69,11 @@ fn the_next_node_waits_until_the_last_one_is_healthy_again() {
     assert_eq!(next(&fleet, 1), Next::Wait(vec!["node/cp-1: the node is not Ready".into()]));
     fleet.get_mut("cp-1").unwrap().ready = true;
     fleet.get_mut("cp-2").unwrap().etcd_healthy = Some(false);
-    assert_eq!(next(&fleet, 1), Next::Wait(vec!["node/cp-2: its etcd is not healthy".into()]), "nor is a sick one begun");
+    assert_eq!(
+        next(&fleet, 1),
+        Next::Wait(vec!["node/cp-2: its etcd is not healthy".into()]),
+        "nor is a sick one begun"
+    );
     fleet.get_mut("cp-2").unwrap().etcd_healthy = Some(true);
     assert_eq!(told(&next(&fleet, 1)), ["cp-2"]);
 }
@@ -162,7 +166,10 @@ fn a_node_that_is_away_or_whose_agent_is_silent_or_old_is_refused_by_name() {
     let waived = Selection { waived: names(&["w-1", "cp-1", "cp-2"]), ..Selection::default() };
     assert_eq!(said(&look, &health, &waived), [""; 0], "who is left out is not asked");
     let unknown = Selection { nodes: names(&["cp-9"]), ..Selection::default() };
-    assert_eq!(said(&look, &health, &unknown), ["node/cp-9: there is no such node (`kubectl get nodes` shows the names)"]);
+    assert_eq!(
+        said(&look, &health, &unknown),
+        ["node/cp-9: there is no such node (`kubectl get nodes` shows the names)"]
+    );
     health.insert("w-1".into(), NodeHealth::default());
     let worker = Selection { nodes: names(&["w-1"]), ..Selection::default() };
     assert!(said(&look, &health, &worker)[1].contains("no certctl agent has reported"));
@@ -174,6 +181,7 @@ fn row(name: CertificateName, action: Action) -> RenewalRow {
         action,
         old_not_after: None,
         reason: Some("its CA has expired".into()),
+        remarkable: false,
         remedy: None,
         files: Vec::new(),
         authority: "cluster".into(),
@@ -204,7 +212,8 @@ fn one_certificate_that_cannot_be_renewed_refuses_all_and_names_its_node() {
     assert_eq!(refused.len(), 2, "{refused:?}");
     assert!(refused[0].starts_with("node/cp-2: apiserver cannot be renewed: its CA has expired"), "{refused:?}");
     assert!(refused[1].starts_with("node/w-1: its agent has not answered"), "{refused:?}");
-    let named = Request { names: vec![CertificateName::Apiserver, CertificateName::KubeletServer], ..Request::default() };
+    let named =
+        Request { names: vec![CertificateName::Apiserver, CertificateName::KubeletServer], ..Request::default() };
     assert_eq!(
         said(&[("cp-1", &good)], &named),
         ["certificate kubelet-server: it stands on none of these nodes (`certctl inspect` shows what there is)"]
@@ -213,7 +222,8 @@ fn one_certificate_that_cannot_be_renewed_refuses_all_and_names_its_node() {
 
 #[test]
 fn a_plan_is_said_in_words_and_a_restart_alone_is_something_to_do() {
-    let both = plan(&[(CertificateName::Apiserver, Action::Renew), (CertificateName::EtcdPeer, Action::Keep)], &["kubelet"]);
+    let both =
+        plan(&[(CertificateName::Apiserver, Action::Renew), (CertificateName::EtcdPeer, Action::Keep)], &["kubelet"]);
     assert_eq!(both.steps(), ["renew apiserver", "restart kubelet"]);
     assert!(!plan(&[], &["kubelet"]).is_empty());
     assert!(plan(&[(CertificateName::EtcdPeer, Action::Keep)], &[]).is_empty());
