@@ -89,6 +89,16 @@ impl Fleet {
     ) -> Result<Self, Error> {
         let cluster = Cluster::connect(access).await?;
         cluster.version().await?;
+        Self::begin_on(cluster, holder, dead, settings, events).await
+    }
+
+    async fn begin_on(
+        cluster: Cluster,
+        holder: &Holder,
+        dead: &(dyn Fn(&Holder) -> bool + Sync),
+        settings: FleetSettings,
+        events: UnboundedSender<Event>,
+    ) -> Result<Self, Error> {
         refuse_in_rotation(&read_record(&cluster).await?)?;
         let lease = DriverLease::acquire(&cluster, holder, dead).await?;
         match Self::looking(&cluster).await {
@@ -254,3 +264,6 @@ fn refuse(blockers: &[crate::rotation::Blocker]) -> Result<(), Error> {
     let error = Error::refused("the renewal cannot begin; nothing was changed");
     Err(blockers.iter().fold(error, |error, blocker| error.caused_by(blocker.to_string())))
 }
+
+#[cfg(test)]
+mod tests;
