@@ -51,7 +51,7 @@ complete -c certctl -n "__fish_certctl_needs_command" -s V -l version -d 'Print 
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "inspect" -d 'Show certificates and what is wrong: of a node\'s files, of kubeconfigs and PEM files, of an endpoint, of the whole cluster'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "check" -d 'Say what is wrong with certificates, with an exit code for CI'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "diagnose" -d 'Go through everything that a healthy cluster must satisfy, item by item, with the remedy'
-complete -c certctl -n "__fish_certctl_needs_command" -f -a "renew" -d 'Renew certificates of a node, on the node'
+complete -c certctl -n "__fish_certctl_needs_command" -f -a "renew" -d 'Renew certificates, of every node through the agents or of one node on it'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "repair" -d 'Bring back a cluster whose certificates have expired, on a node of it'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "rotate-ca" -d 'Replace the certificate authorities of a running cluster'
 complete -c certctl -n "__fish_certctl_needs_command" -f -a "status" -d 'Show where a CA rotation stands'
@@ -165,12 +165,17 @@ complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l probe -d 'W
 complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -l no-ask -d 'Do not ask the agents to answer, which writes into their objects; what only an answer shows is not known then'
 complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -s v -l verbose -d 'Log more to stderr; repeat for still more'
 complete -c certctl -n "__fish_certctl_using_subcommand diagnose" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c certctl -n "__fish_certctl_using_subcommand renew" -l root -d 'The node\'s files below this folder (`/` on the node itself; elsewhere only files are written)' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l root -d 'Without the agents: the node\'s files below this folder (`/` on the node itself; elsewhere only files are written)' -r -F
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l within -d 'Only what ends within this time' -r
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l key-algorithm -d 'Kind of the new keys, as kubeadm calls it; without it as the keys replaced' -r
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l validity -d 'Lifetime of the new certificates; without it as long as that of the ones replaced' -r
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l csr-only -d 'Write keys and certificate requests into this folder, to be signed elsewhere' -r -F
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l import -d 'Put the certificates NAME.crt of this folder, signed elsewhere, into their places' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l node -d 'Only this node (repeatable); without it every node' -r
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l config -d 'Configuration file' -r -F
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l waive -d 'Leave this node out, by name: node/NAME (repeatable)' -r
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l timeout -d 'Give up when nothing has moved for this long; 0 waits for ever' -r
+complete -c certctl -n "__fish_certctl_using_subcommand renew" -l max-unavailable -d 'How many kubelets of workers may restart at the same time, as a number or a percentage' -r
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l kubeconfig -d 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)' -r -F
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l context -d 'Name of the kubeconfig context to use' -r
 complete -c certctl -n "__fish_certctl_using_subcommand renew" -l cluster -d 'Name of the kubeconfig cluster to use' -r

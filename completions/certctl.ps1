@@ -39,7 +39,7 @@ Register-ArgumentCompleter -Native -CommandName 'certctl' -ScriptBlock {
             [CompletionResult]::new('inspect', 'inspect', [CompletionResultType]::ParameterValue, 'Show certificates and what is wrong: of a node''s files, of kubeconfigs and PEM files, of an endpoint, of the whole cluster')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Say what is wrong with certificates, with an exit code for CI')
             [CompletionResult]::new('diagnose', 'diagnose', [CompletionResultType]::ParameterValue, 'Go through everything that a healthy cluster must satisfy, item by item, with the remedy')
-            [CompletionResult]::new('renew', 'renew', [CompletionResultType]::ParameterValue, 'Renew certificates of a node, on the node')
+            [CompletionResult]::new('renew', 'renew', [CompletionResultType]::ParameterValue, 'Renew certificates, of every node through the agents or of one node on it')
             [CompletionResult]::new('repair', 'repair', [CompletionResultType]::ParameterValue, 'Bring back a cluster whose certificates have expired, on a node of it')
             [CompletionResult]::new('rotate-ca', 'rotate-ca', [CompletionResultType]::ParameterValue, 'Replace the certificate authorities of a running cluster')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Show where a CA rotation stands')
@@ -119,12 +119,17 @@ Register-ArgumentCompleter -Native -CommandName 'certctl' -ScriptBlock {
             break
         }
         'certctl;renew' {
-            [CompletionResult]::new('--root', '--root', [CompletionResultType]::ParameterName, 'The node''s files below this folder (`/` on the node itself; elsewhere only files are written)')
+            [CompletionResult]::new('--root', '--root', [CompletionResultType]::ParameterName, 'Without the agents: the node''s files below this folder (`/` on the node itself; elsewhere only files are written)')
             [CompletionResult]::new('--within', '--within', [CompletionResultType]::ParameterName, 'Only what ends within this time')
             [CompletionResult]::new('--key-algorithm', '--key-algorithm', [CompletionResultType]::ParameterName, 'Kind of the new keys, as kubeadm calls it; without it as the keys replaced')
             [CompletionResult]::new('--validity', '--validity', [CompletionResultType]::ParameterName, 'Lifetime of the new certificates; without it as long as that of the ones replaced')
             [CompletionResult]::new('--csr-only', '--csr-only', [CompletionResultType]::ParameterName, 'Write keys and certificate requests into this folder, to be signed elsewhere')
             [CompletionResult]::new('--import', '--import', [CompletionResultType]::ParameterName, 'Put the certificates NAME.crt of this folder, signed elsewhere, into their places')
+            [CompletionResult]::new('--node', '--node', [CompletionResultType]::ParameterName, 'Only this node (repeatable); without it every node')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file')
+            [CompletionResult]::new('--waive', '--waive', [CompletionResultType]::ParameterName, 'Leave this node out, by name: node/NAME (repeatable)')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'Give up when nothing has moved for this long; 0 waits for ever')
+            [CompletionResult]::new('--max-unavailable', '--max-unavailable', [CompletionResultType]::ParameterName, 'How many kubelets of workers may restart at the same time, as a number or a percentage')
             [CompletionResult]::new('--kubeconfig', '--kubeconfig', [CompletionResultType]::ParameterName, 'Path to the kubeconfig file (default: $KUBECONFIG, ~/.kube/config, in-cluster)')
             [CompletionResult]::new('--context', '--context', [CompletionResultType]::ParameterName, 'Name of the kubeconfig context to use')
             [CompletionResult]::new('--cluster', '--cluster', [CompletionResultType]::ParameterName, 'Name of the kubeconfig cluster to use')

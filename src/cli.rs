@@ -34,7 +34,7 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Go through everything that a healthy cluster must satisfy, item by item, with the remedy
     Diagnose(diagnose::DiagnoseArgs),
-    /// Renew certificates of a node, on the node
+    /// Renew certificates, of every node through the agents or of one node on it
     Renew(renew::RenewArgs),
     /// Bring back a cluster whose certificates have expired, on a node of it
     Repair(repair::RepairArgs),

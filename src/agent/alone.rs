@@ -12,7 +12,7 @@ use crate::cluster::{Access, Cluster};
 use crate::node::renewal::Signed;
 use crate::node::{Addresses, ApplyContext, Authorities, Callbacks, EtcdAddresses, Layout, Node, NodeError, apply};
 use crate::pki::{Certificate, Kubeconfig};
-use crate::plan::renewal::{CertificateName, Place};
+use crate::plan::renewal::{CertificateName, Place, ProofRow};
 use crate::plan::{Conf, Op, Verdict};
 use crate::probe;
 
@@ -48,6 +48,27 @@ pub enum Seen {
     Refused,
     /// Nobody answers.
     Nobody,
+}
+
+impl Seen {
+    /// The word in documents.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Other(_) => "other",
+            Self::Refused => "refused",
+            Self::Nobody => "unreachable",
+        }
+    }
+}
+
+impl Proof {
+    /// For documents.
+    #[must_use]
+    pub fn row(&self) -> ProofRow {
+        ProofRow { name: self.name, address: self.address.clone(), seen: self.seen.word().to_owned() }
+    }
 }
 
 /// True when `root` is this machine's own: only then do its processes belong to the files.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::probing::throw_away;
 use super::vouching::Asker;
 use crate::cluster::{Cluster, ClusterError, csr, release_leader};
-use crate::node::{Addresses, Authorities, BoxError, Callbacks, Layout, Mirror};
+use crate::node::{Addresses, Authorities, BoxError, Callbacks, EtcdAddresses, Layout, Mirror};
 use crate::pki::CaId;
 use crate::plan::{Component, Conf, Verdict};
 use crate::probe;
@@ -92,7 +92,12 @@ pub(super) async fn ready(layout: Layout, component: Component) -> Result<(), Bo
 
 /// Asks with the kubelet's own certificate: kube-controller-manager then approves by itself. Where that certificate counts no more, a
 /// control-plane node may vouch for this one.
-async fn sign(layout: Layout, asker: Asker, request: String, lifetime: Option<i64>) -> Result<String, BoxError> {
+pub(super) async fn sign(
+    layout: Layout,
+    asker: Asker,
+    request: String,
+    lifetime: Option<i64>,
+) -> Result<String, BoxError> {
     let kubelet = as_kubelet(&layout).await?;
     match csr::sign(&kubelet, &request, csr::KUBELET_CLIENT, false, lifetime, SIGNED).await {
         Err(error) if error.code() == Some(401) => asker.ask(request).await,
@@ -101,7 +106,7 @@ async fn sign(layout: Layout, asker: Asker, request: String, lifetime: Option<i6
 }
 
 /// Asks with the kubelet's own certificate; the driver approves what it has brought about, kube-controller-manager approves none.
-async fn sign_serving(layout: Layout, request: String, lifetime: Option<i64>) -> Result<String, BoxError> {
+pub(super) async fn sign_serving(layout: Layout, request: String, lifetime: Option<i64>) -> Result<String, BoxError> {
     let kubelet = as_kubelet(&layout).await?;
     Ok(csr::sign(&kubelet, &request, csr::KUBELET_SERVING, false, lifetime, SIGNED).await?)
 }

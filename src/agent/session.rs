@@ -1,5 +1,7 @@
 //! One agent's life: look, do, report, wait.
 
+mod renewing;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use super::operations::callbacks;
 use super::pace::{Outlook, pause};
 use super::probing::{Answers, Prober};
 use super::requests::Handout;
-use super::vouching::{Asker, Vouching};
+use super::vouching::Vouching;
 use super::{Until, members, requests, snapshot, unit};
 use crate::api::{Clock, Made, NodePKI, NodePkiSpec, NodePkiStatus, Snapshot};
 use crate::cluster::{Cluster, ClusterError};
@@ -21,6 +23,7 @@ use crate::error::Error;
 use crate::node::{ApplyContext, Authorities, Node, ONE_YEAR, Observation, apply, in_full};
 use crate::pki::{CaId, Certificate, SealingKey};
 use crate::plan::{NodeTarget, Op, node_ops};
+use renewing::Renewing;
 
 /// Several files change together: they are looked at once.
 const GATHER: Duration = Duration::from_millis(50);
@@ -40,6 +43,7 @@ pub struct Session {
     made: Option<Made>,
     snapshot: Option<Snapshot>,
     handout: Handout,
+    renewing: Renewing,
     /// The CAs of whose keys this process has looked for every copy.
     forgotten: BTreeSet<CaId>,
     vouching: Vouching,
@@ -84,6 +88,7 @@ impl Session {
             made: None,
             snapshot: None,
             handout: Handout::default(),
+            renewing: Renewing::default(),
             forgotten: BTreeSet::new(),
             vouching: Vouching::none(),
             host,
@@ -159,6 +164,7 @@ impl Session {
         if let Some(target) = &spec.target {
             problems.extend(self.reach(target, &spec, &authorities, generation, newer).await.err());
         }
+        self.renew(&spec, generation, &authorities).await;
         // Last: a node that comes back late signs with the old key until it has reached its target.
         problems.extend(requests::forget(&spec.forget, &mut authorities, &mut self.forgotten));
         let failed = !problems.is_empty();
@@ -254,13 +260,7 @@ impl Session {
     }
 
     async fn apply(&self, op: &Op, spec: &NodePkiSpec, authorities: &Authorities) -> Result<(), String> {
-        let asker = Asker {
-            cluster: self.cluster.clone(),
-            node: self.name.clone(),
-            vouchers: spec.vouchers.clone(),
-            status: self.reported.clone(),
-        };
-        let callbacks = callbacks(asker, authorities, spec.leaf_validity_seconds);
+        let callbacks = callbacks(self.asker(spec), authorities, spec.leaf_validity_seconds);
         let rotation = spec.rotation.as_deref().unwrap_or(UNNAMED);
         let context = ApplyContext {
             node: &self.node,
@@ -308,6 +308,7 @@ impl Session {
             facts: observed.facts,
             made: self.made.clone(),
             snapshot: self.snapshot.clone(),
+            renewal: self.renewing.answer.clone(),
             sealed_keys: self.handout.keys.clone(),
             doing: None,
             problem: (!problems.is_empty()).then(|| problems.join("; ")),

@@ -2,9 +2,11 @@
 
 use kube::CustomResource;
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::cluster_pki::AuthorityRecord;
+use super::renewal::{NodeRenewal, RenewalOrder};
 use crate::pki::{CaId, Sealed, SealingPublicKey};
 use crate::plan::{CertificateRow, NodeFacts, NodeState, NodeTarget};
 
@@ -51,6 +53,9 @@ pub struct NodePkiSpec {
     pub vouch_for: Vec<String>,
     /// The control-plane nodes that may do so for this node.
     pub vouchers: Vec<String>,
+    /// Certificates to be renewed, besides what the target says.
+    #[serde(deserialize_with = "readable")]
+    pub renewal: Option<RenewalOrder>,
     /// Asks the agent to take its unit, program and token off the host: certctl is being taken out.
     pub leave: bool,
     /// What the node shall hold.
@@ -58,10 +63,10 @@ pub struct NodePkiSpec {
     pub target: Option<NodeTarget>,
 }
 
-/// A target that another version of certctl wrote in another form is none: the driver writes it anew, and it must not hide every other node.
-fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NodeTarget>, D::Error> {
-    let target = Option::<serde_json::Value>::deserialize(deserializer)?;
-    Ok(target.and_then(|target| serde_json::from_value(target).ok()))
+/// What another version of certctl wrote in another form is nothing: it is written anew, and it must not hide every other node.
+fn readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let written = Option::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(written.and_then(|written| serde_json::from_value(written).ok()))
 }
 
 /// A CA key that only one node can open.
@@ -163,6 +168,9 @@ pub struct NodePkiStatus {
     pub made: Option<Made>,
     /// The snapshot of etcd made on request.
     pub snapshot: Option<Snapshot>,
+    /// The answer to `spec.renewal`.
+    #[serde(deserialize_with = "readable", skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<NodeRenewal>,
     /// Keys sealed on request.
     pub sealed_keys: Vec<SealedKey>,
     /// What the agent is doing now, in words.

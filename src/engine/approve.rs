@@ -54,7 +54,10 @@ fn reissues_serving(node: &NodeView) -> bool {
     ops.iter().any(|op| matches!(op, Op::ReissueKubeletServing { .. }))
 }
 
-fn decide(request: &CertificateSigningRequest, changing: &BTreeMap<String, Vec<String>>) -> Result<String, Refusal> {
+pub(super) fn decide(
+    request: &CertificateSigningRequest,
+    changing: &BTreeMap<String, Vec<String>>,
+) -> Result<String, Refusal> {
     let spec = &request.spec;
     let asked = ServingRequest {
         username: spec.username.as_deref().unwrap_or_default(),

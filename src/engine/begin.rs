@@ -196,7 +196,8 @@ impl Driver {
 
     /// Pings every agent and waits for the answers of those that are there.
     async fn roll_call(&mut self) -> Result<Inventory, Error> {
-        let ping = serde_json::json!({ "ping": self.knowledge.ping });
+        // An order to renew that a driver has left behind ends here.
+        let ping = serde_json::json!({ "ping": self.knowledge.ping, "renewal": null });
         let names: Vec<String> =
             self.live.node_pkis.state().iter().filter_map(|object| object.metadata.name.clone()).collect();
         self.cluster.patch_node_specs(names.into_iter().map(|name| (name, ping.clone()))).await?;

@@ -56,6 +56,8 @@ pub(super) fn changed_specs(common: &Common<'_>, live: &Live, inventory: &Invent
             forget: common.forget.to_vec(),
             // Asked for and answered before anything else is.
             snapshot: None,
+            // A rotation decides which CA signs what; what a renewal that was cut off has left to be done ends with it.
+            renewal: None,
             vouch_for: vouch_for(name, common.goal, inventory),
             vouchers: vouchers(name, common.goal, inventory),
             leave: false,

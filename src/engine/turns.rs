@@ -54,7 +54,7 @@ impl Driver {
     }
 }
 
-fn lost() -> Error {
+pub(super) fn lost() -> Error {
     let lost = "the driver's Lease is lost: it could not be renewed in time, or another certctl took it over";
     Error::new(ErrorKind::Failed, lost).hint("look with `certctl status`; run the same command again to go on")
 }

@@ -24,9 +24,11 @@ use crate::pki::{Certificate, CertificateAuthority, Kubeconfig, PkiError, Privat
 use crate::plan::Conf;
 use crate::plan::renewal::{AuthorityName, CertificateName, Item, Place};
 
+mod asked;
 mod inventory;
 mod requests;
 
+pub use asked::{received, request, standing};
 pub use inventory::inventory;
 pub(super) use inventory::{kept_key, on_node, pair, signer, small_file};
 pub(super) use requests::read_signed_by;
@@ -269,7 +271,11 @@ fn key_of(layout: &Layout, item: &Item) -> Result<PrivateKey, NodeError> {
     if let Some(algorithm) = item.new_key {
         return PrivateKey::generate(algorithm).map_err(NodeError::issue(item.name.name()));
     }
-    let (path, key) = match item.name.place() {
+    key_in_place(layout, item.name)
+}
+
+fn key_in_place(layout: &Layout, name: CertificateName) -> Result<PrivateKey, NodeError> {
+    let (path, key) = match name.place() {
         Place::Pair(stem) => {
             let [_, key] = pair(stem);
             let found = kept_key(layout, &key);

@@ -88,6 +88,15 @@ pub enum EventKind {
         /// SHA-256 of the file, hex.
         sha256: String,
     },
+    /// A renewal is complete: every node serves and uses its new certificates.
+    Renewed {
+        /// How many certificates.
+        certificates: usize,
+        /// On how many nodes.
+        nodes: usize,
+        /// Seconds since this run started.
+        seconds: f64,
+    },
     /// The rotation, or the rollback, is complete.
     Finished {
         /// The generation now in force.

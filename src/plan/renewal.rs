@@ -3,22 +3,26 @@
 //! **Guarantees.** Subject, subject alternative names and usages are those of the certificate that is replaced. Nothing outlives its
 //! CA. A plan with a blocker is not carried out, not even in part.
 
+mod fleet;
 mod name;
+mod restarts;
+mod row;
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
 pub use name::{AuthorityName, CertificateName, Place};
+pub use row::{Action, Change, ProofRow, RenewalRow, rows};
 
-use super::{Component, Conf, NodeState, Op, ProcessState};
+use super::Op;
 use crate::pki::{BACKDATE, Certificate, KeyAlgorithm};
 
 /// kubeadm's lifetime of leaves (`constants.CertificateValidityPeriod`).
 const ONE_YEAR: SignedDuration = SignedDuration::from_hours(8760);
 
 /// What is asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// These only; empty: every one that the kubelet does not look after by itself.
     pub names: Vec<CertificateName>,
@@ -32,6 +36,8 @@ pub struct Request {
     pub validity: Option<SignedDuration>,
     /// Another place signs: only requests are written here.
     pub signed_elsewhere: bool,
+    /// The CSR API signs the kubelet's own two certificates where the CA cannot sign.
+    pub csr_api: bool,
 }
 
 /// When a certificate is due.
@@ -156,40 +162,6 @@ impl Plan {
         self.items.retain(|item| names.contains(&item.name));
         self.settle_restarts();
     }
-
-    fn settle_restarts(&mut self) {
-        self.restarts = in_order(self.items.iter().filter_map(|item| item.name.restart()).collect());
-    }
-
-    /// Adds the restarts that an earlier run did not come to: of processes that work with another certificate than the one that stands in
-    /// their file now.
-    pub fn add_stale(&mut self, state: &NodeState) {
-        let stale = |process: &Option<ProcessState>, conf: Conf| {
-            let (Some(process), Some(held)) = (process, state.disk.confs.get(&conf)) else { return false };
-            let same = |loaded: &super::ConfState| (&loaded.issuer, loaded.not_after) == (&held.issuer, held.not_after);
-            held.not_after != 0 && !process.conf.as_ref().is_some_and(same)
-        };
-        let mut all = std::mem::take(&mut self.restarts);
-        if stale(&state.loaded.controller_manager, Conf::ControllerManager) {
-            all.push(name::restart(Component::KubeControllerManager));
-        }
-        if stale(&state.loaded.scheduler, Conf::Scheduler) {
-            all.push(name::restart(Component::KubeScheduler));
-        }
-        self.restarts = in_order(all);
-    }
-}
-
-/// The scheduler first, because least depends on it, and each once.
-fn in_order(mut restarts: Vec<Op>) -> Vec<Op> {
-    let rank = |op: &Op| match op {
-        Op::RestartStaticPod { component: Component::KubeScheduler, .. } => 0,
-        Op::RestartStaticPod { .. } => 1,
-        _ => 2,
-    };
-    restarts.sort_by_key(rank);
-    restarts.dedup();
-    restarts
 }
 
 struct Judge<'a> {
@@ -278,7 +250,8 @@ impl Judge<'_> {
             let problem = format!("the {authority} CA is not on this node: there is no {}", authority.certificate());
             return Err(self.blocker(problem, "renew it on a control-plane node that has the CA"));
         };
-        if let Some(problem) = &signer.problem {
+        let csr_api = self.request.csr_api && self.name.is_the_kubelets_own();
+        if let Some(problem) = signer.problem.as_ref().filter(|_| !csr_api) {
             let remedy = "have it signed where the CA is, with --csr-only and --import";
             return Err(self.blocker(problem.clone(), remedy));
         }

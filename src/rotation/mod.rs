@@ -18,6 +18,7 @@ mod phase;
 mod planner;
 mod preflight;
 mod progress;
+pub mod renewal;
 pub mod simulate;
 mod status;
 mod targets;

@@ -109,7 +109,7 @@ pub fn preflight(input: &Preflight<'_>) -> Vec<Blocker> {
     for (name, node) in input.inventory.counted(input.goal) {
         let health = input.health.get(name).cloned().unwrap_or_default();
         let mut found = Found { object: format!("node/{name}"), blockers: &mut blockers };
-        if !agent(input, name, node, &health, &mut found) {
+        if !agent(input.version, node, &health, &leave_out(name, node), &mut found) {
             continue;
         }
         certificates(input, node, &health, &mut found);
@@ -180,23 +180,25 @@ impl Found<'_> {
     }
 }
 
-/// True when there is an agent whose report can be looked at.
-fn agent(input: &Preflight<'_>, name: &str, node: &NodeView, health: &NodeHealth, found: &mut Found<'_>) -> bool {
+/// True when there is an agent whose report can be looked at. `leave_out` says what to do about a node that does not take part.
+pub(super) fn agent(
+    wanted: &str,
+    node: &NodeView,
+    health: &NodeHealth,
+    leave_out: &str,
+    found: &mut Found<'_>,
+) -> bool {
     if !node.ready {
-        found.on(Topic::Ready, "the node is not Ready", leave_out(name, node));
+        found.on(Topic::Ready, "the node is not Ready", leave_out);
     }
     let Some(version) = &health.agent_version else {
-        found.on(
-            Topic::Agent,
-            "no certctl agent has reported",
-            format!("run `certctl install`; {}", leave_out(name, node)),
-        );
+        found.on(Topic::Agent, "no certctl agent has reported", format!("run `certctl install`; {leave_out}"));
         return false;
     };
-    if version != input.version {
+    if version != wanted {
         found.on(
             Topic::Version,
-            format!("its agent has version {version}, this is {}", input.version),
+            format!("its agent has version {version}, this is {wanted}"),
             "run `certctl install` with this version",
         );
     }
@@ -204,7 +206,7 @@ fn agent(input: &Preflight<'_>, name: &str, node: &NodeView, health: &NodeHealth
         found.on(
             Topic::Answer,
             "its agent does not answer",
-            format!("look at `kubectl -n certctl-system get pods -o wide`; {}", leave_out(name, node)),
+            format!("look at `kubectl -n certctl-system get pods -o wide`; {leave_out}"),
         );
     }
     if health.clock_skew.abs() > MAX_CLOCK_SKEW {

@@ -106,6 +106,12 @@ fn snapshot_words(node: &str, path: &str, bytes: i64, revision: i64) -> String {
     format!("saved etcd, revision {revision}: {path} on {node}, {} KiB", bytes / 1024)
 }
 
+/// The words for the end of a renewal.
+fn renewed_words(certificates: usize, nodes: usize, seconds: f64) -> String {
+    let count = |count: usize, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };
+    format!("{} renewed on {} in {seconds:.1} s", count(certificates, "certificate"), count(nodes, "node"))
+}
+
 /// How long plain output may stay silent: long enough for a log, short enough for CI systems that kill silent jobs.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 

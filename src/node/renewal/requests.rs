@@ -84,9 +84,7 @@ pub(in crate::node) fn read_signed_by(
             Some(key) => (key, true),
             None => (key_of(layout, &Item { new_key: None, ..item.clone() })?, false),
         };
-        let problem = mismatch(&item.old, &certificate, &key)
-            .or_else(|| refused(layout, item, (&certificate, &all), successors, now));
-        if let Some(problem) = problem {
+        if let Some(problem) = unfit(layout, item, (&certificate, &all), &key, successors, now) {
             return Err(unusable(&named, problem));
         }
         // The CA itself is what the reader trusts already.
@@ -94,6 +92,18 @@ pub(in crate::node) fn read_signed_by(
         signed.push(Signed { name: item.name, certificate, chain: all, key, new_key });
     }
     Ok(signed)
+}
+
+/// Why a certificate, with what follows it, is not what was asked for, or would be refused.
+pub(super) fn unfit(
+    layout: &Layout,
+    item: &Item,
+    (new, behind): (&Certificate, &[Certificate]),
+    key: &PrivateKey,
+    successors: &[Certificate],
+    now: Timestamp,
+) -> Option<String> {
+    mismatch(&item.old, new, key).or_else(|| refused(layout, item, (new, behind), successors, now))
 }
 
 /// In what the certificate differs from what was asked for.

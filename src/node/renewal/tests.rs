@@ -6,7 +6,7 @@ use super::super::fixture::{Fixture, YEAR, authority as new_authority};
 use super::super::layout::KUBELET_CLIENT;
 use super::inventory::LARGEST;
 use super::*;
-use crate::pki::{CertificateRequest, KeyAlgorithm, Usage, verify};
+use crate::pki::{CertificateRequest, KeyAlgorithm, PlainRequest, Usage, verify};
 use crate::plan::renewal::{Held, Plan, Request};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -316,4 +316,46 @@ fn a_certificate_that_is_not_what_was_asked_for_does_not_come_in() {
         let error = read_signed(&fixture.layout, &items, &folder, at).unwrap_err().to_string();
         assert!(error.contains(wanted), "{wanted}: {error}");
     }
+}
+
+/// Signs a request as kube-controller-manager does, with these groups.
+fn csr_api(fixture: &Fixture, request: &str, groups: &[&str]) -> String {
+    let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+    let request = PlainRequest::from_pem(request.as_bytes()).unwrap();
+    let issued = fixture.ca.issue_client("system:node:cp-1", &groups, request.spki_der(), DAY, fixture.now);
+    issued.unwrap().to_pem()
+}
+
+#[test]
+fn what_the_csr_api_sends_is_taken_only_if_it_is_what_was_asked_for() {
+    let fixture = Fixture::new();
+    let name = CertificateName::KubeletClient;
+    let items = plan(&fixture, &only(name)).items;
+    let (key, text) = request(&fixture.layout, &items[0]).unwrap();
+    let wrong =
+        received(&fixture.layout, &items[0], &csr_api(&fixture, &text, &["system:masters"]), key.clone(), fixture.now);
+    assert!(wrong.unwrap_err().to_string().contains("its subject is"), "another group than the kubelet's");
+    let (other, _) = request(&fixture.layout, &items[0]).unwrap();
+    let answer = csr_api(&fixture, &text, &["system:nodes"]);
+    let wrong = received(&fixture.layout, &items[0], &answer, other, fixture.now).unwrap_err().to_string();
+    assert!(wrong.contains("for another key"), "{wrong}");
+    let signed = received(&fixture.layout, &items[0], &answer, key, fixture.now).unwrap();
+    write(&fixture.layout, std::slice::from_ref(&signed), &run_name(fixture.now), fixture.now).unwrap();
+    let standing = standing(&fixture.layout, &[name]).unwrap();
+    assert_eq!(standing[0].certificate.serial_hex(), signed.certificate.serial_hex());
+    assert_ne!(standing[0].certificate.serial_hex(), items[0].old.serial_hex());
+}
+
+#[test]
+fn a_certificate_that_does_not_fit_its_key_or_is_gone_is_not_taken_for_renewed() {
+    let fixture = Fixture::new();
+    let names = [CertificateName::Apiserver, CertificateName::Conf(Conf::Scheduler)];
+    assert_eq!(standing(&fixture.layout, &names).unwrap().len(), 2);
+    let other = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    fixture.write("/etc/kubernetes/pki/apiserver.key", &other.to_pem(), 0o600);
+    let problem = standing(&fixture.layout, &names).unwrap_err().to_string();
+    assert!(problem.contains("do not belong together"), "{problem}");
+    fs::remove_file(fixture.layout.conf(Conf::Scheduler)).unwrap();
+    let problem = standing(&fixture.layout, &names[1..]).unwrap_err().to_string();
+    assert!(problem.contains("scheduler.conf") && problem.contains("it is not there"), "{problem}");
 }

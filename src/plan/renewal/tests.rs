@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::pki::{CertificateAuthority, PrivateKey, ServerNames};
-use crate::plan::{Component, ConfState};
+use crate::plan::{Component, Conf, ConfState, NodeState, ProcessState};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 const YEAR: SignedDuration = SignedDuration::from_hours(8760);
@@ -272,4 +272,98 @@ fn every_name_can_be_read_back_and_an_unknown_one_is_told_the_others() {
         assert_eq!(name.name().parse(), Ok(name));
     }
     assert!("apisrver".parse::<CertificateName>().unwrap_err().contains("apiserver-kubelet-client"));
+}
+
+#[test]
+fn a_kubelet_that_is_known_to_work_with_an_older_certificate_is_restarted_and_one_of_which_nothing_is_known_is_not() {
+    let leaf = |not_after| crate::plan::LeafState { issuer: None, vouched_by: Vec::new(), not_after };
+    let kubelet = |client: Option<i64>, serving: Option<i64>| ProcessState {
+        conf: client.map(|not_after| ConfState { not_after, ..ConfState::default() }),
+        serving: serving.map(leaf),
+        ..ProcessState::default()
+    };
+    let mut state = NodeState::default();
+    state.disk.kubelet_client_not_after = 2;
+    state.disk.kubelet_serving = Some(leaf(2));
+    let mut restarts = |process| {
+        state.loaded.kubelet = Some(process);
+        let mut plan = Plan::default();
+        plan.add_stale(&state);
+        plan.restarts
+    };
+    assert_eq!(restarts(kubelet(Some(2), Some(2))), []);
+    assert_eq!(restarts(kubelet(None, None)), []);
+    assert_eq!(restarts(kubelet(Some(1), Some(2))), [Op::RestartKubelet]);
+    assert_eq!(restarts(kubelet(Some(2), Some(1))), [Op::RestartKubelet]);
+}
+
+/// A worker: the kubelet's own two certificates, and the CA's certificate without its key.
+fn worker() -> Inventory {
+    let mut inventory = Cluster::new().inventory;
+    inventory.held.retain(|name, _| name.is_the_kubelets_own());
+    inventory.authorities.retain(|name, _| *name == AuthorityName::Cluster);
+    for signer in inventory.authorities.values_mut() {
+        signer.problem = Some("there is no /etc/kubernetes/pki/ca.key".into());
+    }
+    inventory
+}
+
+#[test]
+fn of_a_request_to_many_nodes_each_takes_what_stands_there_and_never_everything_instead() {
+    let named = Request { names: vec![APISERVER, CertificateName::KubeletClient], ..Request::default() };
+    let here = named.on(&worker()).unwrap();
+    assert_eq!(here.names, [CertificateName::KubeletClient]);
+    assert_eq!(only(APISERVER).on(&worker()), None, "an empty list would mean all");
+    assert_eq!(Request::default().on(&worker()), Some(Request::default()));
+    assert!(only(APISERVER).concerns(true) && !only(APISERVER).concerns(false));
+    assert!(Request::default().concerns(false) && named.concerns(false));
+    assert!(only(CertificateName::Conf(Conf::Kubelet)).concerns(false));
+}
+
+#[test]
+fn the_csr_api_signs_for_a_kubelet_whose_node_has_no_ca_key_and_for_nothing_else() {
+    let request = only(CertificateName::KubeletClient);
+    let plan = Plan::new(&worker(), &request, at(1)).unwrap();
+    assert_eq!((plan.items.len(), plan.blockers.len()), (0, 1), "not without being told");
+    let through = Request { csr_api: true, ..request };
+    let plan = Plan::new(&worker(), &through, at(1)).unwrap();
+    assert_eq!((names(&plan), plan.blockers.len()), (["kubelet-client"].into(), 0));
+    assert_eq!(plan.restarts, [Op::RestartKubelet]);
+    assert!(worker().asks_cluster(CertificateName::KubeletClient));
+    let control_plane = Cluster::new().inventory;
+    assert!(!control_plane.asks_cluster(CertificateName::KubeletClient), "a node with the key signs by itself");
+    let mut external = Cluster::new().inventory;
+    for signer in external.authorities.values_mut() {
+        signer.problem = Some("no key".into());
+    }
+    assert!(!external.asks_cluster(APISERVER));
+    let blocked = Plan::new(&external, &Request { csr_api: true, ..only(APISERVER) }, at(1)).unwrap();
+    assert_eq!(blocked.blockers.len(), 1);
+    let expired = Plan::new(&worker(), &through, at(3651)).unwrap();
+    assert_eq!(expired.blockers.len(), 1, "nor does it sign with a CA that has expired");
+}
+
+#[test]
+fn an_order_is_over_when_none_of_the_named_certificates_stands_there_however_often_it_is_read() {
+    let mut cluster = Cluster::new();
+    let serial = |inventory: &Inventory, name| match &inventory.held[&name] {
+        Held::Certificate { certificate, .. } => certificate.serial_hex(),
+        other => panic!("{other:?}"),
+    };
+    let order: BTreeMap<_, _> =
+        [APISERVER, SCHEDULER].into_iter().map(|name| (name, serial(&cluster.inventory, name))).collect();
+    let left = |inventory: &Inventory| {
+        // Which are due, and which were asked for, was decided when the plan was shown.
+        let request = Request { due: Some(Due::Late), ..only(CertificateName::EtcdPeer) };
+        Plan::to_replace(inventory, &request, &order, at(1)).unwrap()
+    };
+    let all = left(&cluster.inventory);
+    assert_eq!(names(&all), ["apiserver", "scheduler.conf"].into());
+    assert_eq!(all.restarts.iter().filter_map(Op::restarts).collect::<Vec<_>>(), ["kube-scheduler"]);
+    cluster.hold(SCHEDULER, YEAR, 1);
+    assert_eq!(names(&left(&cluster.inventory)), ["apiserver"].into(), "the first half was done before a crash");
+    cluster.hold(APISERVER, YEAR, 1);
+    assert_eq!(left(&cluster.inventory), Plan::default());
+    cluster.inventory.held.insert(APISERVER, Held::Broken("half a file".into()));
+    assert_eq!(left(&cluster.inventory).blockers.len(), 1, "what nobody can work with is not taken for renewed");
 }

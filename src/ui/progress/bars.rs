@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{Marks, snapshot_words};
+use super::{Marks, renewed_words, snapshot_words};
 use crate::plan::{Event, EventKind};
 
 /// How many nodes fit on a line by name.
@@ -47,6 +47,10 @@ impl Bars {
             EventKind::Warning { message } => self.say(&format!("warning: {message}")),
             EventKind::SnapshotSaved { node, path, bytes, revision, .. } => {
                 self.say(&snapshot_words(node, path, *bytes, *revision));
+            }
+            EventKind::Renewed { certificates, nodes, seconds } => {
+                self.end_phase(self.phase.marks.done);
+                self.say(&renewed_words(*certificates, *nodes, *seconds));
             }
             EventKind::Finished { ca_version, seconds, message } => {
                 self.end_phase(self.phase.marks.done);
@@ -125,6 +129,7 @@ impl PhaseLine {
             | EventKind::Blocked { .. }
             | EventKind::Warning { .. }
             | EventKind::SnapshotSaved { .. }
+            | EventKind::Renewed { .. }
             | EventKind::Finished { .. } => {}
         }
     }

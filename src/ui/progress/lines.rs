@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::snapshot_words;
+use super::{renewed_words, snapshot_words};
 use crate::plan::{Event, EventKind};
 
 /// Writes lines to stderr from a thread of its own, which also knows when nothing was said for a while.
@@ -96,6 +96,10 @@ impl Script {
             EventKind::SnapshotSaved { node, path, bytes, revision, .. } => {
                 vec![snapshot_words(node, path, *bytes, *revision)]
             }
+            EventKind::Renewed { certificates, nodes, seconds } => {
+                self.over = true;
+                vec![renewed_words(*certificates, *nodes, *seconds)]
+            }
             EventKind::Finished { ca_version, seconds, message } => {
                 self.over = true;
                 vec![format!("finished at CAVersion {ca_version} in {seconds:.1} s: {message}")]
@@ -153,6 +157,10 @@ mod tests {
         let mut script = Script::default();
         let end = EventKind::Finished { ca_version: 2, seconds: 41.04, message: "0 blocked".into() };
         assert_eq!(say(&mut script, end), ["finished at CAVersion 2 in 41.0 s: 0 blocked"]);
+        assert_eq!(script.heartbeat(), None);
+        let mut script = Script::default();
+        let end = EventKind::Renewed { certificates: 22, nodes: 2, seconds: 41.04 };
+        assert_eq!(say(&mut script, end), ["22 certificates renewed on 2 nodes in 41.0 s"]);
         assert_eq!(script.heartbeat(), None);
     }
 }
