@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::probing::throw_away;
 use super::vouching::Asker;
 use crate::cluster::{Cluster, ClusterError, csr, release_leader};
-use crate::node::{Addresses, Authorities, BoxError, Callbacks, EtcdAddresses, Layout, Mirror};
+use crate::node::{Addresses, Authorities, BoxError, Callbacks, Layout, Mirror};
 use crate::pki::CaId;
 use crate::plan::{Component, Conf, Verdict};
 use crate::probe;
