@@ -15,7 +15,7 @@ use super::begin::read_record;
 use super::observe::{Knowledge, health, inventory, reports};
 use super::record::Record;
 use crate::api::{NodeRenewal, RenewalOrder, RenewalOutcome, Replaced};
-use crate::cluster::{Access, Cluster, DriverLease, Holder, Live};
+use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, nodes};
 use crate::error::Error;
 use crate::node::renewal::run_name;
 use crate::plan::renewal::Request;
@@ -184,7 +184,15 @@ impl Fleet {
     }
 
     fn look(&self) -> Inventory {
-        inventory(&self.live, &self.record, &self.knowledge)
+        let mut look = inventory(&self.live, &self.record, &self.knowledge);
+        // Also of a node without an agent, which would else not be missed where only control-plane nodes are asked.
+        for object in self.live.nodes.state() {
+            let node = object.metadata.name.as_ref().and_then(|name| look.nodes.get_mut(name));
+            if let Some(node) = node {
+                node.state.control_plane = nodes::is_control_plane(&object);
+            }
+        }
+        look
     }
 
     /// The answer to this run's order that stands in the node's object.

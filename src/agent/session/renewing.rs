@@ -255,23 +255,4 @@ async fn healthy(layout: &Layout) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn proof(name: CertificateName, seen: &Seen) -> ProofRow {
-        ProofRow { name, address: "10.0.0.1:6443".into(), seen: seen.word().into() }
-    }
-
-    #[test]
-    fn whoever_does_not_work_with_the_new_certificate_or_does_not_answer_is_named() {
-        let good = proof(CertificateName::Apiserver, &Seen::New);
-        assert_eq!(judge(&[]), Ok(()));
-        assert_eq!(judge(std::slice::from_ref(&good)), Ok(()));
-        let old = proof(CertificateName::EtcdPeer, &Seen::Other("7".into()));
-        let silent = proof(CertificateName::KubeletServer, &Seen::Nobody);
-        let problem = judge(&[good, old, silent]).unwrap_err();
-        assert!(problem.contains("etcd-peer: 10.0.0.1:6443 goes on showing the old certificate"), "{problem}");
-        assert!(problem.contains("kubelet-server: 10.0.0.1:6443 does not answer"), "{problem}");
-        assert!(!problem.contains("apiserver:"), "{problem}");
-    }
-}
+mod tests;

@@ -18,6 +18,8 @@ struct World {
     not_ready: BTreeSet<String>,
     failing: BTreeSet<String>,
     blocked: BTreeSet<String>,
+    /// No agent runs there.
+    empty: BTreeSet<String>,
     rotating: bool,
     lease: Option<Value>,
     /// Who was told to replace what, in order.
@@ -89,6 +91,9 @@ impl World {
         let object = self.objects.get_mut(name).unwrap();
         merge(&mut object["spec"], patch);
         let spec: NodePkiSpec = serde_json::from_value(object["spec"].clone()).unwrap();
+        if self.empty.contains(name) {
+            return object.clone();
+        }
         let status = &mut object["status"];
         status["agentVersion"] = json!(env!("CARGO_PKG_VERSION"));
         status["clock"] = json!({ "ping": spec.ping, "unixMillis": Timestamp::now().as_millisecond() });
@@ -181,11 +186,19 @@ fn rotation() -> Value {
 
 /// Begins, works to the end and releases; the outcome, and what happened.
 async fn drive(world: World, selection: Selection) -> (Result<(), Error>, Arc<Mutex<World>>, Vec<EventKind>) {
+    renew(CertificateName::KubeletClient, world, selection).await
+}
+
+async fn renew(
+    name: CertificateName,
+    world: World,
+    selection: Selection,
+) -> (Result<(), Error>, Arc<Mutex<World>>, Vec<EventKind>) {
     let world = Arc::new(Mutex::new(world));
     let played = Arc::clone(&world);
     let connection = cluster(move |call| played.lock().unwrap().answer(call));
     let settings = FleetSettings {
-        request: Request { csr_api: true, names: vec![CertificateName::KubeletClient], ..Request::default() },
+        request: Request { csr_api: true, names: vec![name], ..Request::default() },
         selection,
         timeout: Duration::from_secs(30),
         max_unavailable: Box::new(|_| 2),
@@ -262,6 +275,16 @@ async fn what_stands_in_the_way_on_one_node_refuses_all_before_any_is_told() {
         let world = world.lock().unwrap();
         assert!(world.told.is_empty() && world.lease.is_none(), "{reason}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_control_plane_node_without_an_agent_is_missed_and_a_worker_only_where_it_is_needed() {
+    let world = World { empty: names(&["cp-2", "w-1"]), ..World::new() };
+    let (outcome, world, _) = renew(CertificateName::Apiserver, world, Selection::default()).await;
+    let sentence = outcome.unwrap_err().sentence();
+    assert!(sentence.contains("node/cp-2: no certctl agent has reported"), "{sentence}");
+    assert!(!sentence.contains("w-1"), "{sentence}");
+    assert!(world.lock().unwrap().told.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
