@@ -101,11 +101,11 @@ fn objects(bench: &Bench) -> Result<()> {
                   kubernetes.io/service-account.name: default\ntype: kubernetes.io/service-account-token\n";
     let made = output_with_input(&mut cluster::kubectl(&bench.record, ["apply", "-f", "-"]), secret.as_bytes());
     let seen = made.and_then(|_| {
-        let all = || bench.certctl(&["inspect", "--output", "wide"]);
+        let all = || bench.certctl(&["inspect", "--output", "json"]);
         let words = [
             "secret/lab-inspection/token",
             "configmap/kube-public/cluster-info",
-            "BOOTSTRAP TOKEN",
+            "bootstrapTokens",
             "kube-apiserver-client-kubelet",
         ];
         wait_until("all objects are shown", TOLD, || {

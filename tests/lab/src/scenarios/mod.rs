@@ -7,9 +7,11 @@ mod bench;
 mod blow;
 mod command;
 mod credentials;
+mod diagnosis;
 mod evidence;
 mod expired;
 mod figures;
+mod fleet;
 mod inspection;
 mod kills;
 mod on_node;
@@ -75,11 +77,13 @@ const fn alone(name: &'static str, usual: bool, tell: fn(&BenchOptions, &mut Tal
 }
 
 /// Those that change nothing come first, those that need clusters of their own last.
-const STORIES: [Story; 14] = [
+const STORIES: [Story; 16] = [
     Story { leaves_healthy: true, ..story("inspection", true, inspection::tell) },
     Story { leaves_healthy: true, ..story("credentials", true, credentials::tell) },
     Story { leaves_healthy: true, ..story("refusals", true, refusals::tell) },
+    Story { leaves_healthy: true, ..story("diagnosis", true, diagnosis::tell) },
     story("renewal", true, renewal::tell),
+    story("fleet", true, fleet::tell),
     story("etcd", false, unfit::etcd),
     story("rotation", true, rotation::tell),
     story("drivers", true, kills::drivers),

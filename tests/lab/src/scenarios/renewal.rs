@@ -18,7 +18,7 @@ use crate::process::{command, output, output_with_input};
 
 const RATE: u32 = 60;
 /// A renewal takes some seconds, and the prober is at work before and after it.
-const FEWEST: u64 = 400;
+pub const FEWEST: u64 = 400;
 /// What kubeadm knows of a node that is not its first; that one also has super-admin.conf.
 const RENEWED: usize = 10;
 
@@ -123,7 +123,7 @@ fn facts(node: &Node) -> Result<Vec<(PathBuf, String)>> {
 }
 
 /// What the API server of a node shows to a new client.
-fn served(bench: &Bench, node: &Node, what: &str) -> Result<String> {
+pub fn served(bench: &Bench, node: &Node, what: &str) -> Result<String> {
     let address = format!("{}:6443", node.ip());
     let shown = output(
         cluster::outside(&bench.record, "openssl")
