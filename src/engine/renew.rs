@@ -49,6 +49,8 @@ pub struct FleetNode {
     pub plan: NodePlan,
     /// What has come of it, as far as that is known.
     pub outcome: Option<RenewalOutcome>,
+    /// Why it failed there.
+    pub problem: Option<String>,
 }
 
 /// A renewal at work.
@@ -158,8 +160,9 @@ impl Fleet {
     #[must_use]
     pub fn nodes(&self) -> BTreeMap<String, FleetNode> {
         let node = |(name, plan): (&String, &NodePlan)| {
-            let outcome = self.told.contains_key(name).then(|| self.answer(name)?.outcome).flatten();
-            (name.clone(), FleetNode { plan: plan.clone(), outcome })
+            let answer = self.told.contains_key(name).then(|| self.answer(name)).flatten();
+            let (outcome, problem) = answer.map(|answer| (answer.outcome, answer.problem)).unwrap_or_default();
+            (name.clone(), FleetNode { plan: plan.clone(), outcome, problem })
         };
         self.plans.iter().map(node).collect()
     }
