@@ -175,7 +175,9 @@ impl Fleet {
 
     /// Takes every order back and gives the Lease away. A node that is at it comes to its end.
     pub async fn release(self) {
-        let orders = self.asked.iter().map(|name| (name.clone(), json!({ "renewal": null })));
+        let known = reports(&self.live);
+        let told = self.asked.iter().filter(|name| known.contains_key(*name));
+        let orders = told.map(|name| (name.clone(), json!({ "renewal": null })));
         let taken_back = self.cluster.patch_node_specs(orders.collect::<Vec<_>>());
         match tokio::time::timeout(TAKE_BACK, taken_back).await {
             Ok(Ok(())) => {}
