@@ -49,6 +49,8 @@ pub struct FleetNode {
     pub plan: NodePlan,
     /// What has come of it, as far as that is known.
     pub outcome: Option<RenewalOutcome>,
+    /// Why it failed there.
+    pub problem: Option<String>,
 }
 
 /// A renewal at work.
@@ -158,8 +160,9 @@ impl Fleet {
     #[must_use]
     pub fn nodes(&self) -> BTreeMap<String, FleetNode> {
         let node = |(name, plan): (&String, &NodePlan)| {
-            let outcome = self.told.contains_key(name).then(|| self.answer(name)?.outcome).flatten();
-            (name.clone(), FleetNode { plan: plan.clone(), outcome })
+            let answer = self.told.contains_key(name).then(|| self.answer(name)).flatten();
+            let (outcome, problem) = answer.map(|answer| (answer.outcome, answer.problem)).unwrap_or_default();
+            (name.clone(), FleetNode { plan: plan.clone(), outcome, problem })
         };
         self.plans.iter().map(node).collect()
     }
@@ -172,7 +175,9 @@ impl Fleet {
 
     /// Takes every order back and gives the Lease away. A node that is at it comes to its end.
     pub async fn release(self) {
-        let orders = self.asked.iter().map(|name| (name.clone(), json!({ "renewal": null })));
+        let known = reports(&self.live);
+        let told = self.asked.iter().filter(|name| known.contains_key(*name));
+        let orders = told.map(|name| (name.clone(), json!({ "renewal": null })));
         let taken_back = self.cluster.patch_node_specs(orders.collect::<Vec<_>>());
         match tokio::time::timeout(TAKE_BACK, taken_back).await {
             Ok(Ok(())) => {}

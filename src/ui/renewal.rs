@@ -64,6 +64,9 @@ pub struct FleetReportNode {
     /// Who was asked whether the new certificates count, and what was seen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub proofs: Vec<ProofRow>,
+    /// Why it failed there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// True when the node has come to its end and everybody asked works with the new certificates.
     pub proved: bool,
 }

@@ -17,16 +17,25 @@ use crate::plan::Event;
 use crate::plan::renewal::{CertificateName, RenewalRow, Request};
 use crate::plan::{Conf, renewal::Action};
 use crate::rotation::renewal::Selection;
-use crate::ui::Format;
 use crate::ui::renewal::{FleetReport, FleetReportNode};
+use crate::ui::{Format, ProgressChoice};
 
 pub(super) async fn run(context: &Context, args: &RenewArgs) -> Result<(), Error> {
     let config = load_for(&context.access("renew"), args.fleet.config.as_deref())?;
     let job = Job { context, args, config: &config };
     let (events, printer) = job.printer();
-    let outcome = job.run(events).await;
+    let worked = job.run(events).await;
+    // Whoever shows the events has finished, so that the table does not come between them.
     drop(printer.await);
+    let Worked { nodes, outcome } = worked?;
+    job.tell(&nodes, outcome.is_ok())?;
     outcome
+}
+
+/// What was planned and done, and how it ended.
+struct Worked {
+    nodes: BTreeMap<String, FleetNode>,
+    outcome: Result<(), Error>,
 }
 
 struct Job<'a> {
@@ -36,7 +45,8 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    async fn run(&self, events: mpsc::UnboundedSender<Event>) -> Result<(), Error> {
+    /// An error of this function, and not of what it returns, means that nothing was changed and there is nothing to show.
+    async fn run(&self, events: mpsc::UnboundedSender<Event>) -> Result<Worked, Error> {
         let access = self.context.access("renew");
         let mut fleet = Fleet::begin(&access, &holder(), &dead, self.settings(), events).await?;
         let mut signal = self.context.interrupt.take_over();
@@ -44,12 +54,13 @@ impl Job<'_> {
             outcome = self.work(&mut fleet) => outcome,
             _ = signal.changed() => Err(self.interrupted()),
         };
-        let outcome = match outcome {
-            Err(error) if fleet.has_begun() => Err(fleet.how_to_go_on(error)),
-            outcome => outcome,
-        };
+        let (nodes, begun) = (fleet.nodes(), fleet.has_begun());
+        let outcome = outcome.map_err(|error| if begun { fleet.how_to_go_on(error) } else { error });
         fleet.release().await;
-        outcome
+        match outcome {
+            Err(error) if !begun => Err(error),
+            outcome => Ok(Worked { nodes, outcome }),
+        }
     }
 
     fn settings(&self) -> FleetSettings {
@@ -71,37 +82,46 @@ impl Job<'_> {
         Error::new(kind, "interrupted; a node that was at it comes to its end")
     }
 
-    /// Shows the plan, or asks and carries it out. What was done is shown also when something failed.
+    /// Asks and carries the plan out, unless only the plan is wanted, or nothing is to be done.
     async fn work(&self, fleet: &mut Fleet) -> Result<(), Error> {
-        let nodes = fleet.nodes();
-        if self.args.dry_run {
-            self.show(&nodes, true)?;
-            self.warn_of_what_stays(&nodes);
-            return Ok(());
+        match question(&fleet.nodes()).filter(|_| !self.args.dry_run) {
+            Some(question) => {
+                self.context.confirm(&question, self.args.yes).await?;
+                fleet.run().await
+            }
+            None => Ok(()),
         }
-        let Some(question) = question(&nodes) else {
-            self.warn_of_what_stays(&nodes);
-            self.context.ui.note("nothing is to be renewed");
-            return if self.as_events() { Ok(()) } else { self.show(&nodes, false) };
-        };
-        self.context.confirm(&question, self.args.yes).await?;
-        let outcome = fleet.run().await;
-        let nodes = fleet.nodes();
-        if !self.as_events() {
-            self.show(&nodes, false)?;
-        }
-        self.warn_of_what_stays(&nodes);
-        if renewed(&nodes).any(|row| row.name == CertificateName::Conf(Conf::Admin)) && outcome.is_ok() {
-            self.context
-                .ui
-                .note("copies of admin.conf elsewhere (~/.kube/config) hold the old certificate: copy it anew");
-        }
-        outcome
     }
 
-    /// With `-o json` a run prints its events, as a rotation does: a document behind them could not be told from one.
+    /// What was done is shown also when something failed.
+    fn tell(&self, nodes: &BTreeMap<String, FleetNode>, good: bool) -> Result<(), Error> {
+        let dry_run = self.args.dry_run;
+        if dry_run || !self.as_events() {
+            self.show(nodes, dry_run)?;
+        }
+        self.warn_of_what_stays(nodes);
+        if !dry_run && question(nodes).is_none() {
+            self.say("nothing was renewed");
+        }
+        if !dry_run && good && renewed(nodes).any(|row| row.name == CertificateName::Conf(Conf::Admin)) {
+            self.say("copies of admin.conf elsewhere (~/.kube/config) hold the old certificate: copy it anew");
+        }
+        Ok(())
+    }
+
+    /// True when a run prints its events on stdout, as a rotation does: a document behind them could not be told from one.
     fn as_events(&self) -> bool {
-        self.context.global.output == Some(Format::Json)
+        match self.context.global.progress {
+            ProgressChoice::Json => true,
+            ProgressChoice::Auto => self.context.global.output == Some(Format::Json),
+            ProgressChoice::Plain | ProgressChoice::None => false,
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if self.context.global.progress != ProgressChoice::None {
+            self.context.ui.note(text);
+        }
     }
 
     fn show(&self, nodes: &BTreeMap<String, FleetNode>, dry_run: bool) -> Result<(), Error> {
@@ -170,7 +190,8 @@ fn report(name: &str, node: &FleetNode) -> FleetReportNode {
             change.key_algorithm.clone_from(&new.key_algorithm);
         }
     }
-    let done = outcome.is_some();
+    let problem = node.problem.clone();
+    let done = outcome.is_some() && problem.is_none();
     let (backup, proofs) = outcome.map(|outcome| (outcome.backup, outcome.proofs)).unwrap_or_default();
     let proved = done && proofs.iter().all(|proof| proof.seen == Seen::New.word());
     FleetReportNode {
@@ -179,6 +200,93 @@ fn report(name: &str, node: &FleetNode) -> FleetReportNode {
         restarts: node.plan.restarts.clone(),
         backup,
         proofs,
+        problem,
         proved,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{RenewalOutcome, Renewed};
+    use crate::plan::renewal::{Change, ProofRow};
+    use crate::rotation::renewal::NodePlan;
+
+    fn row() -> RenewalRow {
+        let change = Change {
+            subject: "CN=kube-apiserver".into(),
+            old_serial: "1".into(),
+            serial: None,
+            not_after: None,
+            cut_short: false,
+            key_algorithm: "RSA-2048".into(),
+            new_key: true,
+            restarts: None,
+        };
+        RenewalRow {
+            name: CertificateName::Apiserver,
+            action: Action::Renew,
+            old_not_after: None,
+            reason: None,
+            remarkable: false,
+            remedy: None,
+            files: CertificateName::Apiserver.files(),
+            authority: "cluster".into(),
+            change: Some(change),
+        }
+    }
+
+    fn node(rows: Vec<RenewalRow>, restarts: &[&str]) -> FleetNode {
+        let restarts = restarts.iter().map(|process| (*process).to_owned()).collect();
+        FleetNode { plan: NodePlan { certificates: rows, restarts, problem: None }, outcome: None, problem: None }
+    }
+
+    fn nodes(all: &[(&str, FleetNode)]) -> BTreeMap<String, FleetNode> {
+        all.iter().map(|(name, node)| ((*name).to_owned(), node.clone())).collect()
+    }
+
+    #[test]
+    fn the_question_counts_certificates_and_nodes_and_names_each_process_once() {
+        let idle = node(Vec::new(), &[]);
+        assert_eq!(question(&nodes(&[("w-1", idle.clone())])), None);
+        let busy = node(vec![row()], &["kube-scheduler"]);
+        assert_eq!(
+            question(&nodes(&[("cp-1", busy.clone()), ("cp-2", busy), ("w-1", idle)])).unwrap(),
+            "Renew 2 certificates and restart kube-scheduler on 2 nodes, one after the other? (`--dry-run` shows the plan)"
+        );
+        let stale = node(Vec::new(), &["kubelet"]);
+        assert_eq!(
+            question(&nodes(&[("w-1", stale)])).unwrap(),
+            "Restart kubelet on 1 node? (`--dry-run` shows the plan)"
+        );
+    }
+
+    #[test]
+    fn a_node_is_proved_only_when_everybody_works_with_what_stands_there_now() {
+        let planned = node(vec![row()], &[]);
+        assert!(!report("cp-1", &planned).proved, "it has not come to its end");
+        let renewed = Renewed {
+            name: CertificateName::Apiserver,
+            serial: "2".into(),
+            not_after: jiff::Timestamp::UNIX_EPOCH,
+            key_algorithm: "ECDSA-P256".into(),
+        };
+        let seen = |seen: &Seen| {
+            let name = CertificateName::Apiserver;
+            let proofs = vec![ProofRow { name, address: "10.0.0.1:6443".into(), seen: seen.word().into() }];
+            let outcome = RenewalOutcome { renewed: vec![renewed.clone()], backup: None, proofs };
+            report("cp-1", &FleetNode { outcome: Some(outcome), ..planned.clone() })
+        };
+        assert!(!seen(&Seen::Other("1".into())).proved);
+        let failed = FleetNode {
+            outcome: Some(RenewalOutcome::default()),
+            problem: Some("disk full".into()),
+            ..planned.clone()
+        };
+        assert!(!report("cp-1", &failed).proved, "whom it asked nobody is no proof");
+        let proved = seen(&Seen::New);
+        assert!(proved.proved);
+        let change = proved.certificates[0].change.as_ref().unwrap();
+        assert_eq!((change.serial.as_deref(), change.key_algorithm.as_str()), (Some("2"), "ECDSA-P256"));
     }
 }

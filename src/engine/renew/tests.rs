@@ -71,7 +71,10 @@ impl World {
         }
         match (call.method.as_str(), path.rsplit('/').next().unwrap_or_default()) {
             ("PATCH", name) => Answer::Object(self.written(&name.to_owned(), &call.body["spec"])),
-            ("GET", "nodepkis") => list(self.objects.values().cloned().collect()),
+            ("GET", "nodepkis") => {
+                let there = self.objects.iter().filter(|(name, _)| !self.empty.contains(*name));
+                list(there.map(|(_, object)| object.clone()).collect())
+            }
             ("GET", "nodes") => list(self.nodes()),
             _ => list(Vec::new()),
         }
@@ -91,9 +94,7 @@ impl World {
         let object = self.objects.get_mut(name).unwrap();
         merge(&mut object["spec"], patch);
         let spec: NodePkiSpec = serde_json::from_value(object["spec"].clone()).unwrap();
-        if self.empty.contains(name) {
-            return object.clone();
-        }
+        assert!(!self.empty.contains(name), "{name} has no object");
         let status = &mut object["status"];
         status["agentVersion"] = json!(env!("CARGO_PKG_VERSION"));
         status["clock"] = json!({ "ping": spec.ping, "unixMillis": Timestamp::now().as_millisecond() });

@@ -1,7 +1,7 @@
 //! What is restarted after a renewal, and in which order.
 
-use super::super::{Component, Conf, ConfState, NodeState, Op, ProcessState};
 use super::{Plan, name};
+use crate::plan::{Component, Conf, ConfState, NodeState, Op, ProcessState};
 
 impl Plan {
     pub(super) fn settle_restarts(&mut self) {
