@@ -67,7 +67,9 @@ fn current(node: &Node) -> Result<std::path::PathBuf> {
 
 fn kubelets(bench: &Bench) -> Result<()> {
     let certificates = || -> Result<Vec<Vec<u8>>> {
-        let file = |node: &Node| Ok(node.root().join(current(node)?.to_string_lossy().trim_start_matches('/')));
+        let file = |node: &Node| -> Result<_> {
+            Ok(node.root().join(current(node)?.to_string_lossy().trim_start_matches('/')))
+        };
         bench.record.nodes.iter().map(|node| Ok(fs::read(file(node)?)?)).collect()
     };
     let before = certificates()?;
