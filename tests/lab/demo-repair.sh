@@ -127,4 +127,8 @@ on cp-1 kubeadm certs check-expiration 2>/dev/null || true
 check "all pods run" kubectl wait pods --all --all-namespaces --for=condition=Ready --timeout=180s --request-timeout=0
 check "kubectl logs works on every node" logs_work
 check "certctl repair finds nothing more to do" changes_nothing
+while read -r name _; do
+    install -m 0755 "$certctl_program" "$(lab node-root "$name")/usr/local/bin/certctl"
+    check "certctl diagnose finds nothing wrong on $name" on "$name" certctl diagnose --root / --probe
+done < <(control_planes)
 complete=yes
