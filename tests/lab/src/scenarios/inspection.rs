@@ -97,6 +97,9 @@ fn presence(bench: &Bench) -> Result<()> {
 fn objects(bench: &Bench) -> Result<()> {
     let namespace = ["-n", "lab-inspection"];
     bench.kubectl(["create", "namespace", "lab-inspection"])?;
+    // A token's Secret without its account is taken away again.
+    let account = || bench.kubectl(["-n", "lab-inspection", "get", "serviceaccount", "default"]).is_ok();
+    wait_until("the namespace has its account", TOLD, account)?;
     let secret = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: token\n  namespace: lab-inspection\n  annotations:\n    \
                   kubernetes.io/service-account.name: default\ntype: kubernetes.io/service-account-token\n";
     let made = output_with_input(&mut cluster::kubectl(&bench.record, ["apply", "-f", "-"]), secret.as_bytes());
