@@ -10,6 +10,7 @@ pub mod generate;
 pub mod get_credentials;
 pub mod inspect;
 pub mod install;
+mod on_node;
 pub mod renew;
 pub mod repair;
 pub mod rotate_ca;

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use jiff::SignedDuration;
 
+use super::on_node::{certificate_count, failed};
 use crate::agent::alone;
 use crate::context::Context;
 use crate::error::Error;
-use crate::node::{Layout, Node, NodeError, WriteLock, renewal, repair};
+use crate::node::{Layout, Node, WriteLock, renewal, repair};
 use crate::pki::{Certificate, CertificateRequest, PlainRequest};
 use crate::plan::repair::{Clock, Plan, Wish};
 use crate::ui::repair::{RepairReport, clock_problem};
@@ -179,7 +180,7 @@ impl Job<'_> {
         } else {
             format!(", and restart {}", report.restarts.join(", "))
         };
-        let question = format!("It is {} now. Repair {}{restarts}?", self.context.now, files(count));
+        let question = format!("It is {} now. Repair {}{restarts}?", self.context.now, certificate_count(count));
         self.context.confirm(&question, self.args.yes).await
     }
 
@@ -229,10 +230,6 @@ impl Job<'_> {
     }
 }
 
-fn files(count: usize) -> String {
-    if count == 1 { "1 certificate".to_owned() } else { format!("{count} certificates") }
-}
-
 fn certificates(file: &Path) -> Result<Vec<Certificate>, Error> {
     let found = Certificate::all_from_pem(&input(file)?);
     found.map_err(|error| Error::failed(format!("{}: {error}", file.display())))
@@ -249,25 +246,4 @@ fn input(file: &Path) -> Result<Vec<u8>, Error> {
     };
     read.map_err(|error| Error::failed(format!("cannot read {}: {error}", file.display())))?;
     Ok(bytes)
-}
-
-/// An error with its causes, and with a hint where the system's reason has one.
-fn failed(error: NodeError) -> Error {
-    use std::io::ErrorKind;
-    let kind = match &error {
-        NodeError::Io { source, .. } => Some(source.kind()),
-        _ => None,
-    };
-    let shown = Error::failed(error.to_string());
-    let shown = std::error::Error::source(&error).map_or(shown.clone(), |source| shown.with_source(source));
-    match kind {
-        Some(ErrorKind::PermissionDenied) => shown.hint("run it as root"),
-        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-            shown.hint("the certificates are as they were; free some space and run the same command again")
-        }
-        Some(ErrorKind::ReadOnlyFilesystem) => shown.hint(
-            "the certificates are as they were; mount the file system for writing and run the same command again",
-        ),
-        _ => shown,
-    }
 }

@@ -133,7 +133,7 @@ impl Job<'_> {
             _ => "Replace the cluster CA of this cluster? (`--dry-run` shows the plan)",
         };
         self.context.confirm(question, self.args.yes).await?;
-        let (events, printer) = self.printer();
+        let (events, printer) = self.context.printer();
         let outcome = self.drive(request, pause_before, events).await;
         drop(printer.await);
         match outcome? {
@@ -191,7 +191,7 @@ impl Job<'_> {
     }
 
     async fn finalize(&self, accept_cut_off: bool) -> Result<(), Error> {
-        let (events, printer) = self.printer();
+        let (events, printer) = self.context.printer();
         let Begin { mut driver, .. } = self.begin(Request::Finalize, None, events).await?;
         let outcome = self.finalize_with(&mut driver, accept_cut_off).await;
         driver.release().await;
@@ -209,18 +209,6 @@ impl Job<'_> {
         let names: Vec<&str> = gone.iter().map(crate::pki::CaId::short).collect();
         self.context.ui.note(&format!("destroyed the key of CA {} on every control-plane node", names.join(", ")));
         Ok(())
-    }
-
-    /// Events are shown by a task of their own, so that a slow terminal does not hold the rotation.
-    fn printer(&self) -> (mpsc::UnboundedSender<Event>, tokio::task::JoinHandle<()>) {
-        let (events, mut received) = mpsc::unbounded_channel();
-        let mut progress = self.context.ui.progress();
-        let task = tokio::spawn(async move {
-            while let Some(event) = received.recv().await {
-                progress.report(&event);
-            }
-        });
-        (events, task)
     }
 
     fn waived(&self) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::harness::{NOW, Sandbox};
 type Outcome = Result<(), Box<dyn Error>>;
 
 /// Mode and content of every entry, by path.
-type Picture = BTreeMap<String, (u32, Vec<u8>)>;
+pub(crate) type Picture = BTreeMap<String, (u32, Vec<u8>)>;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -90,7 +90,7 @@ impl Node {
     }
 }
 
-fn walk(folder: &Path, picture: &mut Picture) -> Outcome {
+pub(crate) fn walk(folder: &Path, picture: &mut Picture) -> Outcome {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let data = fs::symlink_metadata(&path)?;

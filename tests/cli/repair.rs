@@ -4,19 +4,15 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Command, Output};
 
 use certctl::pki::{Certificate, KeyAlgorithm, PrivateKey};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::harness::NOW;
-use crate::renew::Node;
+use crate::renew::{Node, Picture, walk};
 
 type Outcome = Result<(), Box<dyn Error>>;
-/// Mode and content of every entry, by path.
-type Picture = BTreeMap<String, (u32, Vec<u8>)>;
-
 /// The leaves have expired.
 const LATER: &str = "2028-01-01T12:00:00Z";
 /// The CAs too.
@@ -89,22 +85,6 @@ fn stderr(output: &Output) -> String {
 
 /// The node without certctl's own folder.
 fn picture(node: &Node) -> Result<Picture, Box<dyn Error>> {
-    fn walk(folder: &Path, picture: &mut Picture) -> Outcome {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            let data = fs::symlink_metadata(&path)?;
-            let content = if data.is_dir() {
-                walk(&path, picture)?;
-                Vec::new()
-            } else if data.is_symlink() {
-                fs::read_link(&path)?.into_os_string().into_encoded_bytes()
-            } else {
-                fs::read(&path)?
-            };
-            picture.insert(path.display().to_string(), (data.permissions().mode(), content));
-        }
-        Ok(())
-    }
     let mut picture = Picture::new();
     walk(&node.sandbox.path("etc/kubernetes"), &mut picture)?;
     walk(&node.sandbox.path("var/lib/kubelet"), &mut picture)?;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::RenewArgs;
-use super::local::certificates;
 use crate::agent::alone::Seen;
 use crate::commands::config::load_for;
+use crate::commands::on_node::certificate_count;
 use crate::config::Config;
 use crate::context::Context;
 use crate::engine::{Fleet, FleetNode, FleetSettings, dead, holder};
@@ -23,7 +23,7 @@ use crate::ui::{Format, ProgressChoice};
 pub(super) async fn run(context: &Context, args: &RenewArgs) -> Result<(), Error> {
     let config = load_for(&context.access("renew"), args.fleet.config.as_deref())?;
     let job = Job { context, args, config: &config };
-    let (events, printer) = job.printer();
+    let (events, printer) = job.context.printer();
     let worked = job.run(events).await;
     // Whoever shows the events has finished, so that the table does not come between them.
     drop(printer.await);
@@ -138,18 +138,6 @@ impl Job<'_> {
             }
         }
     }
-
-    /// Events are shown by a task of their own, so that a slow terminal does not hold the renewal.
-    fn printer(&self) -> (mpsc::UnboundedSender<Event>, tokio::task::JoinHandle<()>) {
-        let (events, mut received) = mpsc::unbounded_channel();
-        let mut progress = self.context.ui.progress();
-        let task = tokio::spawn(async move {
-            while let Some(event) = received.recv().await {
-                progress.report(&event);
-            }
-        });
-        (events, task)
-    }
 }
 
 fn renewed(nodes: &BTreeMap<String, FleetNode>) -> impl Iterator<Item = &RenewalRow> {
@@ -169,7 +157,7 @@ fn question(nodes: &BTreeMap<String, FleetNode>) -> Option<String> {
         }
     }
     let count = renewed(nodes).count();
-    let renew = (count > 0).then(|| format!("renew {}", certificates(count)));
+    let renew = (count > 0).then(|| format!("renew {}", certificate_count(count)));
     let restart = (!processes.is_empty()).then(|| format!("restart {}", processes.join(", ")));
     let what: Vec<String> = renew.into_iter().chain(restart).collect();
     let on = if busy.len() == 1 { "1 node".to_owned() } else { format!("{} nodes, one after the other", busy.len()) };

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::RenewArgs;
 use crate::agent::alone::{self, Proof, Seen};
+use crate::commands::on_node::{certificate_count, failed};
 use crate::context::Context;
 use crate::error::Error;
 use crate::node::renewal::{self, Signed};
-use crate::node::{Layout, Node, NodeError, StaticPods, WriteLock, in_full};
+use crate::node::{Layout, Node, StaticPods, WriteLock, in_full};
 use crate::plan::NodeState;
 use crate::plan::renewal::{Plan, Request};
 use crate::ui::renewal::RenewalReport;
@@ -123,8 +124,10 @@ impl Job<'_> {
                 .hint("let it complete (`certctl status`), or roll it back: it decides which CA signs what"));
         }
         let Some(first) = plan.blockers.first() else { return Ok(()) };
-        let refused =
-            Error::refused(format!("{} cannot be renewed; nothing was changed", certificates(plan.blockers.len())));
+        let refused = Error::refused(format!(
+            "{} cannot be renewed; nothing was changed",
+            certificate_count(plan.blockers.len())
+        ));
         let refused = plan
             .blockers
             .iter()
@@ -214,7 +217,7 @@ impl Job<'_> {
                 change.new_key = signed.new_key;
             }
         }
-        self.say(&format!("{} renewed; what was replaced is in {backup}", certificates(signed.len())));
+        self.say(&format!("{} renewed; what was replaced is in {backup}", certificate_count(signed.len())));
         report.backup = Some(backup);
         if signed.iter().any(|signed| signed.name.name() == "admin.conf") {
             self.say("copies of admin.conf elsewhere (~/.kube/config) hold the old certificate: copy it anew");
@@ -274,30 +277,5 @@ impl Job<'_> {
         if self.context.global.progress != ProgressChoice::None {
             self.context.ui.note(text);
         }
-    }
-}
-
-pub(super) fn certificates(count: usize) -> String {
-    if count == 1 { "1 certificate".to_owned() } else { format!("{count} certificates") }
-}
-
-/// An error with its causes, and with a hint where the system's reason has one.
-fn failed(error: NodeError) -> Error {
-    use std::io::ErrorKind;
-    let kind = match &error {
-        NodeError::Io { source, .. } => Some(source.kind()),
-        _ => None,
-    };
-    let shown = Error::failed(error.to_string());
-    let shown = std::error::Error::source(&error).map_or(shown.clone(), |source| shown.with_source(source));
-    match kind {
-        Some(ErrorKind::PermissionDenied) => shown.hint("run it as root"),
-        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-            shown.hint("the certificates are as they were; free some space and run the same command again")
-        }
-        Some(ErrorKind::ReadOnlyFilesystem) => shown.hint(
-            "the certificates are as they were; mount the file system for writing and run the same command again",
-        ),
-        _ => shown,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Job, Plan, RepairReport, failed, files, renewal, repair};
+use super::{Job, Plan, RepairReport, certificate_count, failed, renewal, repair};
 use crate::agent::revive::{self, Life};
 use crate::error::{Error, ErrorKind};
 use crate::node::{StaticPods, in_full};
@@ -44,7 +44,7 @@ impl Job<'_> {
         if wrote {
             let written = repair::write(self.layout, &plan, answered, now).map_err(failed)?;
             let count = written.signed.len() + plan.authorities.len() + plan.trust.len();
-            self.say(&format!("{} repaired; the state before is in {}", files(count), written.snapshot));
+            self.say(&format!("{} repaired; the state before is in {}", certificate_count(count), written.snapshot));
             report.snapshot = Some(written.snapshot);
         }
         let mut open = plan.clone();
