@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
@@ -55,6 +56,8 @@ pub struct Context {
     pub ui: Ui,
     /// When the command started. Read once, so that one output speaks of one moment.
     pub now: Timestamp,
+    /// When that was, for what has passed since.
+    pub started: Instant,
     /// The flags every command has.
     pub global: GlobalArgs,
     /// Ctrl-C and SIGTERM.
@@ -192,6 +195,7 @@ pub fn build(global: &GlobalArgs) -> (Context, watch::Sender<Option<Signal>>) {
     let context = Context {
         ui,
         now: now(),
+        started: Instant::now(),
         global: global.clone(),
         interrupt: Interrupt { taken_over: Arc::new(AtomicBool::new(false)), signal },
         invocation: invocation(std::env::args()),

@@ -142,9 +142,22 @@ impl Remote {
     }
 }
 
-/// `BatchMode`: a question for a password on the terminal would stand still among those of other nodes.
+/// `BatchMode`: a question for a password on the terminal would stand still among those of other nodes. `ServerAlive…`: a node that loses
+/// its power in the middle is noticed within 15 seconds.
+const OPTIONS: [&str; 9] = [
+    "-T",
+    "-o",
+    "BatchMode=yes",
+    "-o",
+    "ConnectTimeout=10",
+    "-o",
+    "ServerAliveInterval=5",
+    "-o",
+    "ServerAliveCountMax=3",
+];
+
 fn arguments(host: &Host, script: &str) -> Vec<String> {
-    let mut arguments = ["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"].map(str::to_owned).to_vec();
+    let mut arguments = OPTIONS.map(str::to_owned).to_vec();
     if let Some(user) = &host.user {
         arguments.extend(["-l".to_owned(), user.clone()]);
     }

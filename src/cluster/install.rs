@@ -176,7 +176,8 @@ fn container(options: &InstallOptions) -> Value {
         "env": [{ "name": "NODE_NAME", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } }],
         "securityContext": { "privileged": true, "readOnlyRootFilesystem": true },
         // On a node without idle time the request is the weight (`pkg/kubelet/cm/helpers_linux.go`): enough to be heard beside an API server.
-        "resources": { "requests": { "cpu": "100m", "memory": "20Mi" }, "limits": { "memory": "64Mi" } },
+        // The limit is not what the agent takes: where the node's /var is in memory, the copy of the program that it keeps there counts as its own.
+        "resources": { "requests": { "cpu": "100m", "memory": "20Mi" }, "limits": { "memory": "128Mi" } },
         "volumeMounts": mounts,
     })
 }

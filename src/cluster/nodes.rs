@@ -55,11 +55,12 @@ pub fn is_control_plane(node: &Node) -> bool {
     node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key("node-role.kubernetes.io/control-plane"))
 }
 
-/// The InternalIP, by which API servers reach kubelets.
+/// The InternalIP, by which API servers reach kubelets. A kubelet may write anything there: what is no IP address is none.
 #[must_use]
 pub fn internal_ip(node: &Node) -> Option<String> {
     let addresses = node.status.as_ref()?.addresses.as_ref()?;
-    addresses.iter().find(|address| address.type_ == "InternalIP").map(|address| address.address.clone())
+    let mut internal = addresses.iter().filter(|address| address.type_ == "InternalIP");
+    internal.find_map(|address| address.address.parse::<std::net::IpAddr>().ok()).map(|address| address.to_string())
 }
 
 /// Every address of the Node: host name, IP addresses and DNS names, as its kubelet asks for them in its serving certificate

@@ -111,6 +111,8 @@ impl Ui {
 
     /// A line on stderr that starts with a label such as `error:`.
     pub fn labelled(&self, label: &str, text: &str) {
+        // What nodes and servers say must not steer the terminal.
+        let text = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}");
         let style = match label.trim() {
             "error:" => AnsiColor::Red.on_default().bold(),
             "warning:" => AnsiColor::Yellow.on_default().bold(),

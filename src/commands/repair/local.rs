@@ -182,6 +182,10 @@ impl Job<'_> {
 
     /// Puts back the state before the last repair, and lets the processes read it.
     pub(super) async fn undo(&self) -> Result<(), Error> {
+        if let Some(why) = renewal::rotation_under_way(self.layout) {
+            return Err(Error::refused(format!("a CA rotation is under way ({why}); nothing was changed"))
+                .hint("see `certctl status`: the rotation has replaced what the repair had made"));
+        }
         let question = "Put back the files as they were before the last repair?";
         self.context.confirm(question, self.args.yes).await?;
         let lock = self.lock()?;

@@ -142,7 +142,7 @@ impl Job<'_> {
         let all = hosts.into_iter().map(async |host| {
             let node = host.node.clone();
             self.say(&format!("{node}: repairing through ssh"));
-            let outcome = self.repair_one(host, begun).await;
+            let outcome = self.repair_in_time(host, begun).await;
             match &outcome {
                 Ok(()) => self.say(&format!("{node}: repaired")),
                 Err(error) => self.context.ui.warn(&format!("{node}: {}", error.sentence())),
@@ -159,17 +159,29 @@ impl Job<'_> {
         round
     }
 
-    async fn repair_one(&self, host: Host, begun: Instant) -> Result<(), Error> {
+    /// A node that answers and then hangs does not keep the others waiting for longer than everything may take.
+    async fn repair_in_time(&self, host: Host, begun: Instant) -> Result<(), Error> {
+        let node = host.node.clone();
+        let Some(limit) = self.limit() else { return self.repair_one(host).await };
+        let late = |_| {
+            Error::new(ErrorKind::TimedOut, format!("{node}: it has not finished within {} s", limit.as_secs()))
+                .hint("look at the node; the same command goes on")
+        };
+        let left = limit.saturating_sub(begun.elapsed());
+        tokio::time::timeout(left, self.repair_one(host)).await.map_err(late)?
+    }
+
+    async fn repair_one(&self, host: Host) -> Result<(), Error> {
         let node = host.node.clone();
         let remote = Remote::open(host).await.map_err(refused)?;
-        let outcome = self.repair_on(&node, &remote, begun).await;
+        let outcome = self.repair_on(&node, &remote).await;
         if let Err(error) = remote.close().await {
             tracing::warn!(%error, "this program stays on the node");
         }
         outcome
     }
 
-    async fn repair_on(&self, node: &str, remote: &Remote, begun: Instant) -> Result<(), Error> {
+    async fn repair_on(&self, node: &str, remote: &Remote) -> Result<(), Error> {
         let validity = self.args.validity.map(|validity| format!("{}s", validity.as_secs()));
         let mut arguments = vec!["repair", "--yes", "--no-wait", "-o", "json", "--import", "-"];
         if let Some(validity) = &validity {
@@ -179,8 +191,11 @@ impl Job<'_> {
             arguments.push("--clock-is-right");
         }
         let authorities: String = repair::authorities(self.layout).iter().map(Certificate::to_pem).collect();
+        // First its clock, before anything is changed there.
+        let look = [&arguments[..], &["--dry-run"]].concat();
+        self.understood(node, &remote.certctl(&look, authorities.as_bytes()).await.map_err(refused)?)?;
         let mut output = remote.certctl(&arguments, authorities.as_bytes()).await.map_err(refused)?;
-        let answer = self.understood(node, &output, begun)?;
+        let answer = self.understood(node, &output)?;
         let kubelet = answer.requests.iter().find(|asked| asked.name == CertificateName::KubeletClient);
         if let Some(asked) = kubelet {
             let signed = self.signed_for(node, asked.request.as_bytes())?;
@@ -190,9 +205,9 @@ impl Job<'_> {
     }
 
     /// What it has printed; a node with another time is not worked on.
-    fn understood(&self, node: &str, output: &Output, begun: Instant) -> Result<Answer, Error> {
+    fn understood(&self, node: &str, output: &Output) -> Result<Answer, Error> {
         let answer: Answer = serde_json::from_str(&output.stdout).map_err(|_| said(node, output))?;
-        let passed = SignedDuration::try_from(begun.elapsed()).unwrap_or_default();
+        let passed = SignedDuration::try_from(self.context.started.elapsed()).unwrap_or_default();
         let here = self.context.now.checked_add(passed).unwrap_or(self.context.now);
         let apart = answer.clock.duration_since(here).abs();
         // Certificates are valid from five minutes ago.
