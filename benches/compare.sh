@@ -5,6 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# bash prints times with the locale's comma.
+export LC_ALL=C
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/certctl/target}
 rounds=${ROUNDS:-9}
 work=$(mktemp -d)

@@ -76,8 +76,10 @@ clean_expiration() {
 }
 
 logs_work() {
-    local pod
-    for pod in $(kubectl -n lab get pods -l app=logger -o name); do
+    local pod pods
+    pods=$(kubectl -n lab get pods -l app=logger -o name)
+    [ -n "$pods" ]
+    for pod in $pods; do
         [ -n "$(kubectl -n lab logs "$pod" --tail=1)" ] || { echo "$pod: no log"; return 1; }
     done
 }

@@ -43,6 +43,11 @@ pub struct Bench {
 }
 
 impl BenchOptions {
+    /// The cluster that the stories share is to outlive them.
+    pub fn stays(&self) -> bool {
+        self.keep || self.reuse
+    }
+
     /// The program under test, built unless it was given.
     fn program(&self) -> Result<PathBuf> {
         match &self.certctl {

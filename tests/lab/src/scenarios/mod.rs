@@ -155,6 +155,11 @@ fn account(story: &Story, outcome: &Result<()>, failed_before: usize, tally: &mu
     }
 }
 
+/// A story with clusters of its own takes the shared one away: where that is to stay, it is told only by name.
 fn chosen(args: &TestArgs, story: &Story) -> bool {
-    if args.stories.is_empty() { args.all || story.usual } else { args.stories.iter().any(|name| name == story.name) }
+    if !args.stories.is_empty() {
+        return args.stories.iter().any(|name| name == story.name);
+    }
+    let in_the_way = args.bench.stays() && matches!(story.tell, Tell::Alone(_));
+    (args.all || story.usual) && !in_the_way
 }
