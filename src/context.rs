@@ -6,11 +6,10 @@ use std::time::Instant;
 
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::cluster::Access;
 use crate::error::{Error, ErrorKind};
-use crate::plan::Event;
 use crate::ui::{Answer, ColourChoice, Format, FormatParser, Options, ProgressChoice, Ui};
 
 /// The name under which kubectl finds the same binary as a plugin.
@@ -67,19 +66,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// Events are shown by a task of their own, so that a slow terminal holds no rotation and no renewal. It ends with the last sender.
-    #[must_use]
-    pub fn printer(&self) -> (mpsc::UnboundedSender<Event>, tokio::task::JoinHandle<()>) {
-        let (events, mut received) = mpsc::unbounded_channel();
-        let mut progress = self.ui.progress();
-        let task = tokio::spawn(async move {
-            while let Some(event) = received.recv().await {
-                progress.report(&event);
-            }
-        });
-        (events, task)
-    }
-
     /// The format asked for with `-o`, or a command's own default.
     #[must_use]
     pub fn format_or(&self, default: Format) -> Format {

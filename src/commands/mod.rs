@@ -6,6 +6,7 @@ pub mod completion;
 pub mod config;
 pub mod credential_plugin;
 pub mod diagnose;
+mod events;
 pub mod generate;
 pub mod get_credentials;
 pub mod inspect;

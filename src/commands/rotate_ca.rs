@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use tokio::sync::mpsc;
 
 use super::config::load_for;
+use super::events;
 use crate::cluster::nodes::OldContainer;
 use crate::config::{Config, MaxUnavailable, Waiver};
 use crate::context::Context;
@@ -133,7 +134,7 @@ impl Job<'_> {
             _ => "Replace the cluster CA of this cluster? (`--dry-run` shows the plan)",
         };
         self.context.confirm(question, self.args.yes).await?;
-        let (events, printer) = self.context.printer();
+        let (events, printer) = events::printer(self.context);
         let outcome = self.drive(request, pause_before, events).await;
         drop(printer.await);
         match outcome? {
@@ -191,7 +192,7 @@ impl Job<'_> {
     }
 
     async fn finalize(&self, accept_cut_off: bool) -> Result<(), Error> {
-        let (events, printer) = self.context.printer();
+        let (events, printer) = events::printer(self.context);
         let Begin { mut driver, .. } = self.begin(Request::Finalize, None, events).await?;
         let outcome = self.finalize_with(&mut driver, accept_cut_off).await;
         driver.release().await;

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::RenewArgs;
 use crate::agent::alone::Seen;
 use crate::commands::config::load_for;
+use crate::commands::events;
 use crate::commands::on_node::certificate_count;
 use crate::config::Config;
 use crate::context::Context;
@@ -23,7 +24,7 @@ use crate::ui::{Format, ProgressChoice};
 pub(super) async fn run(context: &Context, args: &RenewArgs) -> Result<(), Error> {
     let config = load_for(&context.access("renew"), args.fleet.config.as_deref())?;
     let job = Job { context, args, config: &config };
-    let (events, printer) = job.context.printer();
+    let (events, printer) = events::printer(job.context);
     let worked = job.run(events).await;
     // Whoever shows the events has finished, so that the table does not come between them.
     drop(printer.await);
