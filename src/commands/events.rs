@@ -1,0 +1,18 @@
+//! What happens in a rotation or a renewal, shown while it happens.
+
+use tokio::sync::mpsc;
+
+use crate::context::Context;
+use crate::plan::Event;
+
+/// Events are shown by a task of their own, so that a slow terminal holds no rotation and no renewal. It ends with the last sender.
+pub(super) fn printer(context: &Context) -> (mpsc::UnboundedSender<Event>, tokio::task::JoinHandle<()>) {
+    let (events, mut received) = mpsc::unbounded_channel();
+    let mut progress = context.ui.progress();
+    let task = tokio::spawn(async move {
+        while let Some(event) = received.recv().await {
+            progress.report(&event);
+        }
+    });
+    (events, task)
+}
