@@ -66,18 +66,28 @@ pub fn wait_ready(record: &Record, since: &str, limit: Duration) -> Result<()> {
     })
 }
 
+/// Waits until every container of every pod is ready.
+pub fn wait_pods(record: &Record, limit: Duration) -> Result<()> {
+    wait_containers(record, limit, |_, container| container["ready"] == true)
+}
+
 /// Waits until every container of every pod was started after `since` and is ready: after a power cut the API server shows
 /// what ran before it for some time. Static pods need not be ready: their kubelets ask them every 10 s only, and
 /// [`wait_serving`] asks them itself.
-pub fn wait_pods(record: &Record, since: &str, limit: Duration) -> Result<()> {
-    let runs = |pod: &Value| {
+pub fn wait_restarted_pods(record: &Record, since: &str, limit: Duration) -> Result<()> {
+    wait_containers(record, limit, |pod, container| {
         let is_static = pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string();
-        let fresh = |container: &Value| {
-            let started = container["state"]["running"]["startedAt"].as_str();
-            (is_static || container["ready"] == true) && started.is_some_and(|started| started >= since)
-        };
+        let started = container["state"]["running"]["startedAt"].as_str();
+        (is_static || container["ready"] == true) && started.is_some_and(|started| started >= since)
+    })
+}
+
+/// `good` is asked about every pod that is to run, with each of its containers.
+fn wait_containers(record: &Record, limit: Duration, good: impl Fn(&Value, &Value) -> bool) -> Result<()> {
+    let runs = |pod: &Value| {
         let containers = pod["status"]["containerStatuses"].as_array();
-        pod["status"]["phase"] == "Succeeded" || containers.is_some_and(|all| all.iter().all(fresh))
+        pod["status"]["phase"] == "Succeeded"
+            || containers.is_some_and(|all| all.iter().all(|container| good(pod, container)))
     };
     wait_until("all pods run", limit, || {
         let list = output(&mut kubectl(record, ["get", "pods", "--all-namespaces", "-o", "json"]));

@@ -64,7 +64,7 @@ pub fn restore(name: &str, wait: bool) -> Result<()> {
 fn wait_until_whole(record: &Record, since: &str) -> Result<()> {
     step("all nodes Ready", || cluster::wait_ready(record, since, READY_LIMIT))?;
     step("all control-plane components serve", || cluster::wait_serving(record, READY_LIMIT))?;
-    step("all pods run", || cluster::wait_pods(record, since, READY_LIMIT))
+    step("all pods run", || cluster::wait_restarted_pods(record, since, READY_LIMIT))
 }
 
 fn keep(node: &Node, dir: &Path) -> Result<()> {

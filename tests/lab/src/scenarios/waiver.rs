@@ -63,7 +63,7 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
         let traces =
             || bench.kubectl(["get", "nodepkis", "-o", "jsonpath={.items[*].status['kubeletRequest','vouched']}"]);
         wait_until("the statuses are clean", REPORTED, || traces().is_ok_and(|traces| traces.trim().is_empty()))?;
-        cluster::wait_pods(&bench.record, "", BACK)
+        cluster::wait_pods(&bench.record, BACK)
     })?;
     tally.test("the next rotation counts it: nothing is waived on", || {
         bench.rotate(&[])?.finish(LIMIT)?.expect(0)?;
@@ -97,7 +97,7 @@ pub fn control_plane(bench: &Bench, tally: &mut Tally) -> Result<()> {
         };
         wait_until("status counts the node again", BACK, || counts().unwrap_or(false))?;
         before.rotated(bench, &[])?;
-        cluster::wait_pods(&bench.record, "", BACK)
+        cluster::wait_pods(&bench.record, BACK)
     })?;
     tally.test(
         "what its API server published of the old CA is named, and gone after the command that status names",
