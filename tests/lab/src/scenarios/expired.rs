@@ -241,7 +241,7 @@ fn whole(bench: &Bench, since: &str) -> Result<()> {
     wait_until("every kubelet has renewed its lease", SOON, || alive(bench, since))?;
     cluster::wait_ready(&bench.record, "", SOON)?;
     cluster::wait_serving(&bench.record, SOON)?;
-    cluster::wait_pods(&bench.record, "", SOON)?;
+    cluster::wait_pods(&bench.record, SOON)?;
     for node in &bench.record.nodes {
         for file in leaves(node)? {
             if end_of(&file)? < Timestamp::now() {
