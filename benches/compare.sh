@@ -3,6 +3,10 @@
 # Exit code 1 when a ratio is below its goal.
 # usage: make bench   (environment: ROUNDS=9; KUBEADM=/path/to/kubeadm, else the lab's, which is built when it is not there yet)
 set -euo pipefail
+# kubeadm reads /etc/kubernetes and no other folder: it is another one for this process, and nobody else sees that.
+if [ -z "${IN_OWN_NAMESPACE:-}" ]; then
+    IN_OWN_NAMESPACE=1 exec unshare --mount "$BASH_SOURCE" "$@"
+fi
 cd "$(dirname "$0")/.."
 
 # bash prints times with the locale's comma.
@@ -10,7 +14,14 @@ export LC_ALL=C
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/certctl/target}
 rounds=${ROUNDS:-9}
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+export TMPDIR=$work
+made=
+leave() {
+    mountpoint --quiet /etc/kubernetes && umount /etc/kubernetes
+    [ -z "$made" ] || rmdir /etc/kubernetes
+    rm -rf "$work"
+}
+trap leave EXIT
 failed=0
 
 say() { printf '%s\n' "$*" >&2; }
@@ -62,7 +73,8 @@ kubeadm=${KUBEADM:-}
 if [ -z "$kubeadm" ]; then
     cargo run --quiet --locked -p certctl-lab --bin lab -- build
     version=$(sed -n 's|.*k8s.io/kubernetes v||p' tests/lab/kubernetes/go.mod | head -1)
-    kubeadm=$(ls -d "${XDG_CACHE_HOME:-$HOME/.cache}/certctl-lab/${version%% *}"-*/bin/kubeadm)
+    etcd=$(sed -n 's|.*go.etcd.io/etcd/server/v3 v||p' tests/lab/kubernetes/go.mod | head -1)
+    kubeadm=${XDG_CACHE_HOME:-$HOME/.cache}/certctl-lab/${version%% *}-${etcd%% *}/bin/kubeadm
 fi
 
 # ---- the inputs
@@ -70,7 +82,11 @@ fi
 say "make the inputs"
 node=$work/node/etc/kubernetes
 mkdir -p "$node" "$work/empty"
-on_node() { unshare --mount bash -c 'mkdir -p /etc/kubernetes && mount --bind "$0" /etc/kubernetes && exec "$@"' "$node" "$@"; }
+if [ ! -d /etc/kubernetes ]; then
+    mkdir /etc/kubernetes
+    made=1
+fi
+mount --bind "$node" /etc/kubernetes
 cat >"$node/kubeadm.yaml" <<CONFIG
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: InitConfiguration
@@ -81,15 +97,15 @@ apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 kubernetesVersion: $("$kubeadm" version -o short)
 CONFIG
-on_node "$kubeadm" init phase certs all --config /etc/kubernetes/kubeadm.yaml >/dev/null 2>&1
-on_node "$kubeadm" init phase kubeconfig all --config /etc/kubernetes/kubeadm.yaml >/dev/null 2>&1
+"$kubeadm" init phase certs all --config /etc/kubernetes/kubeadm.yaml >/dev/null 2>&1
+"$kubeadm" init phase kubeconfig all --config /etc/kubernetes/kubeadm.yaml >/dev/null 2>&1
 "$work/peer" generate "$work" 10000
 files=$work/files bundle=$work/bundle.pem
 
 # ---- who is compared
 
 certctl_node() { "$certctl" inspect --root "$work/node"; }
-kubeadm_check-expiration() { unshare --mount bash -c 'mount --bind "$0" /etc/kubernetes && exec "$1" certs check-expiration --config /etc/kubernetes/kubeadm.yaml' "$node" "$kubeadm"; }
+kubeadm_check-expiration() { "$kubeadm" certs check-expiration --config /etc/kubernetes/kubeadm.yaml; }
 certctl_bundle() { "$certctl" inspect "$bundle" -o json; }
 openssl_storeutl() { openssl storeutl -certs -noout -text "$bundle"; }
 go_crypto-x509_bundle() { "$work/peer" inspect "$bundle"; }

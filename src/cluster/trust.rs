@@ -108,10 +108,27 @@ impl Cluster {
     /// # Errors
     /// A call failed.
     pub async fn write_ca_bundles(&self, cas: &[CaId], wanted: &[Certificate]) -> Result<(), ClusterError> {
+        self.edit_ca_bundles(|base64| rewritten(base64, cas, wanted)).await
+    }
+
+    /// Gives the CAs that cluster-info and caBundles hold their new end: whoever joins, and whoever calls a webhook, checks that.
+    ///
+    /// # Errors
+    /// A call failed, or cluster-info holds no kubeconfig.
+    pub async fn write_new_ends(&self, successors: &[Certificate]) -> Result<(), ClusterError> {
+        self.edit_config_map("kube-public", "cluster-info", "kubeconfig", |text| {
+            with_new_ends(text.ok_or("holds no kubeconfig")?, successors)
+        })
+        .await?;
+        self.edit_ca_bundles(|base64| prolonged(base64, successors)).await
+    }
+
+    /// `rewrite` makes the new caBundle of the old; `None`: it stays.
+    async fn edit_ca_bundles(&self, rewrite: impl Fn(&str) -> Option<String>) -> Result<(), ClusterError> {
         for (resource, pointer) in CA_BUNDLES.map(resource) {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
             let list = pages(&api, &resource.plural, |object| vec![object]).await?;
-            let edits = |data: &Value| bundle_edits(data, pointer, cas, wanted);
+            let edits = |data: &Value| bundle_edits(data, pointer, &rewrite);
             for object in list.into_iter().filter(|object| !edits(&object.data).is_empty()) {
                 let name = object.metadata.name.unwrap_or_default();
                 let label = format!("{}/{name}", resource.kind.to_lowercase());
@@ -177,10 +194,10 @@ impl Cluster {
     }
 }
 
-/// What must be written into an object so that its caBundles hold `wanted` in place of `cas`.
-fn bundle_edits(data: &Value, pointer: &str, cas: &[CaId], wanted: &[Certificate]) -> Vec<Edit> {
+/// What must be written into an object so that its caBundles are those that `rewrite` makes of them.
+fn bundle_edits(data: &Value, pointer: &str, rewrite: &impl Fn(&str) -> Option<String>) -> Vec<Edit> {
     let changed = |path: String| {
-        let text = rewritten(data.pointer(&path)?.as_str()?, cas, wanted)?;
+        let text = rewrite(data.pointer(&path)?.as_str()?)?;
         Some((path, text))
     };
     expand(data, pointer).into_iter().filter_map(changed).collect()
@@ -193,6 +210,15 @@ fn with_cluster_ca(text: &str, cas: &[Certificate]) -> Result<String, String> {
     let pem: String = cas.iter().map(Certificate::to_pem).collect();
     let place = kubeconfig.pointer_mut(CLUSTER_INFO_CA).ok_or("names no cluster with a CA")?;
     *place = Value::from(base64::engine::general_purpose::STANDARD.encode(pem));
+    serde_saphyr::to_string(&kubeconfig).map_err(|error| error.to_string())
+}
+
+/// The kubeconfig of cluster-info, its CAs with their new ends.
+fn with_new_ends(text: &str, successors: &[Certificate]) -> Result<String, String> {
+    let mut kubeconfig: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let place = kubeconfig.pointer_mut(CLUSTER_INFO_CA).ok_or("names no cluster with a CA")?;
+    let Some(new) = place.as_str().and_then(|base64| prolonged(base64, successors)) else { return Ok(text.to_owned()) };
+    *place = Value::from(new);
     serde_saphyr::to_string(&kubeconfig).map_err(|error| error.to_string())
 }
 
@@ -284,6 +310,22 @@ fn rewritten(base64: &str, cas: &[CaId], wanted: &[Certificate]) -> Option<Strin
     (text != base64).then_some(text)
 }
 
+/// The bundle with each certificate in place of which `successors` has one of the same CA that ends later; `None` when there is none, or when
+/// something in it cannot be read, which would be lost.
+fn prolonged(base64: &str, successors: &[Certificate]) -> Option<String> {
+    use base64::Engine as _;
+    let pem = pem_of(base64)?;
+    let held: Vec<Certificate> =
+        Certificate::each_from_pem(pem.as_bytes()).into_iter().collect::<Result<_, _>>().ok()?;
+    let later = |old: &Certificate| {
+        let new = successors.iter().find(|new| new.ca_id() == old.ca_id() && new.not_after() > old.not_after());
+        new.unwrap_or(old).to_pem()
+    };
+    let new: Vec<String> = held.iter().map(later).collect();
+    let changed = held.iter().zip(&new).any(|(old, new)| old.to_pem() != *new);
+    changed.then(|| base64::engine::general_purpose::STANDARD.encode(new.concat()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,6 +361,23 @@ mod tests {
         let edited = with_cluster_ca(text, std::slice::from_ref(&ca)).unwrap();
         let data = std::collections::BTreeMap::from([("kubeconfig".to_owned(), edited)]);
         assert_eq!(cluster_info(&ConfigMap { data: Some(data), ..ConfigMap::default() }), [ca.ca_id()]);
+    }
+
+    #[test]
+    fn a_ca_with_a_new_end_takes_the_place_of_its_old_certificate_and_strangers_stay() {
+        use crate::pki::{CertificateAuthority, KeyAlgorithm};
+        use base64::Engine as _;
+        let now: jiff::Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let day = jiff::SignedDuration::from_hours(24);
+        let ca = |name: &str| CertificateAuthority::generate(name, KeyAlgorithm::EcdsaP256, day, now).unwrap();
+        let (old, stranger) = (ca("kubernetes"), ca("corporate"));
+        let new = old.prolonged(day * 30, now).unwrap().certificate().clone();
+        let encode = |pem: String| base64::engine::general_purpose::STANDARD.encode(pem);
+        let bundle = encode(stranger.certificate().to_pem() + &old.certificate().to_pem());
+        let wanted = encode(stranger.certificate().to_pem() + &new.to_pem());
+        assert_eq!(prolonged(&bundle, std::slice::from_ref(&new)), Some(wanted.clone()));
+        assert_eq!(prolonged(&wanted, std::slice::from_ref(&new)), None, "a second time");
+        assert_eq!(prolonged(&wanted, std::slice::from_ref(old.certificate())), None, "never back");
     }
 
     #[test]

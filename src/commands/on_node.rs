@@ -1,7 +1,11 @@
 //! What commands that change the files of their own node say.
 
+use jiff::Timestamp;
+
 use crate::error::Error;
 use crate::node::NodeError;
+use crate::plan::repair::Clock;
+use crate::ui::repair::clock_problem;
 
 pub(super) fn certificate_count(count: usize) -> String {
     if count == 1 { "1 certificate".to_owned() } else { format!("{count} certificates") }
@@ -26,4 +30,18 @@ pub(super) fn failed(error: NodeError) -> Error {
         ),
         _ => shown,
     }
+}
+
+/// With a wrong clock everything would be made worse: certificates that nobody accepts, or that seem to have expired.
+///
+/// # Errors
+/// Kind Refused, with what speaks against the time `now`.
+pub(super) fn plausible(clock: &Clock, now: Timestamp) -> Result<(), Error> {
+    let Some(problem) = clock_problem(clock) else { return Ok(()) };
+    let refused = Error::refused(format!("the clock of this node says {now}; nothing was changed"));
+    let refused = refused.caused_by(problem).hint("set the clock right (`timedatectl`), then run the same command");
+    Err(match clock {
+        Clock::Behind { surely: true, .. } => refused,
+        _ => refused.hint("if the clock is right, add --clock-is-right"),
+    })
 }

@@ -63,6 +63,9 @@ pub struct RenewArgs {
     /// Put the certificates NAME.crt of this folder, signed elsewhere, into their places
     #[arg(long, value_name = "DIR", requires = "root")]
     import: Option<PathBuf>,
+    /// The time that this node shows is right, although etcd has not written here for more than a year
+    #[arg(long, requires = "root")]
+    clock_is_right: bool,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,

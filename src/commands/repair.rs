@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use jiff::SignedDuration;
 
-use super::on_node::{certificate_count, failed};
+use super::on_node::{certificate_count, failed, plausible};
 use crate::agent::alone;
 use crate::context::Context;
 use crate::error::Error;
 use crate::node::{Layout, Node, WriteLock, renewal, repair};
 use crate::pki::{Certificate, CertificateRequest, PlainRequest};
-use crate::plan::repair::{Clock, Plan, Wish};
-use crate::ui::repair::{RepairReport, clock_problem};
+use crate::plan::repair::{Plan, Wish};
+use crate::ui::repair::RepairReport;
 use crate::ui::{Format, ProgressChoice, View as _};
 
 /// How long a repair waits for the control plane unless told otherwise.
@@ -73,7 +73,7 @@ pub struct RepairArgs {
     /// Sign a kubelet's request (PEM) with this node's CA and print what `--import` takes
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["dry_run", "config", "ssh"])]
     sign: Option<PathBuf>,
-    /// On a worker: fetch the kubelet's certificate from the API server, with the bootstrap token on stdin
+    /// On a worker: fetch the kubelet's certificate from the API server, with the bootstrap token (and CAs, PEM) on stdin
     #[arg(long, conflicts_with_all = ["dry_run", "undo", "import", "sign", "config", "ssh"])]
     join: bool,
     /// On a control-plane node that is up: make a bootstrap token for each silent node and print the command to be run there
@@ -154,13 +154,7 @@ impl Job<'_> {
 
     /// With a wrong clock everything would be made worse: certificates that nobody accepts, or that seem to have expired.
     fn refuse(&self, plan: &Plan) -> Result<(), Error> {
-        let Some(problem) = clock_problem(&plan.clock) else { return Ok(()) };
-        let refused = Error::refused(format!("the clock of this node says {}; nothing was changed", self.context.now));
-        let refused = refused.caused_by(problem).hint("set the clock right (`timedatectl`), then run the same command");
-        Err(match plan.clock {
-            Clock::Behind { surely: true, .. } => refused,
-            _ => refused.hint("if the clock is right, add --clock-is-right"),
-        })
+        plausible(&plan.clock, self.context.now)
     }
 
     async fn ask(&self, plan: &Plan) -> Result<(), Error> {

@@ -68,6 +68,8 @@ pub struct Fleet {
     plans: BTreeMap<String, NodePlan>,
     /// Those that were told what to replace, and when.
     told: BTreeMap<String, Instant>,
+    /// Some node may have been told.
+    begun: bool,
     done: BTreeSet<String>,
     part: Option<(&'static str, Instant)>,
     waiting: Vec<String>,
@@ -147,6 +149,7 @@ impl Fleet {
             asked: BTreeSet::new(),
             plans: BTreeMap::new(),
             told: BTreeMap::new(),
+            begun: false,
             done: BTreeSet::new(),
             part: None,
             waiting: Vec::new(),

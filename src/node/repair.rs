@@ -28,7 +28,8 @@ use crate::plan::Conf;
 use crate::plan::renewal::{AuthorityName, CertificateName, Item, Place};
 use crate::plan::repair::{Plan, Prolonged};
 
-pub use seeing::see;
+pub use seeing::{last_life, see};
+pub use snapshot::PutBack;
 use snapshot::Snapshot;
 
 /// What a repair has written.
@@ -69,7 +70,8 @@ pub fn write(layout: &Layout, plan: &Plan, brought: Vec<Signed>, now: Timestamp)
     let run = snapshot.name();
     let operation = operation(plan, &signed);
     let note = |event, problem: Option<&str>| journal::note(layout, now, &run, event, &operation, problem);
-    let changed = note("begin", None).and_then(|()| change(layout, &sets, &pairs, &mut snapshot));
+    let noted = note("begin", None).and_then(|()| snapshot.will_write(contents(layout, &sets, &pairs)));
+    let changed = noted.and_then(|()| change(layout, &sets, &pairs, &mut snapshot));
     if let Err(error) = changed {
         // The first error is the one to report: on a full disk the records fail too.
         let _ = note("failed", Some(&error.to_string()));
@@ -85,17 +87,17 @@ pub fn write(layout: &Layout, plan: &Plan, brought: Vec<Signed>, now: Timestamp)
     Ok(Written { signed, snapshot: snapshot.on_node() })
 }
 
-/// Puts back the state before the last repair; the files that changed, and the folder of the snapshot. `None` without one.
+/// Puts back the state before the last repair, but for what was written by others since; the folder of the snapshot. `None` without one.
 ///
 /// # Errors
 /// The failing call; the same command then goes on.
-pub fn undo(layout: &Layout, now: Timestamp) -> Result<Option<(String, Vec<String>)>, NodeError> {
+pub fn undo(layout: &Layout, now: Timestamp) -> Result<Option<(String, PutBack)>, NodeError> {
     let Some(mut snapshot) = Snapshot::last(layout)? else { return Ok(None) };
     let run = snapshot.name();
     journal::note(layout, now, &run, "begin", "undo the repair", None)?;
-    let changed = snapshot.put_back()?;
+    let back = snapshot.put_back()?;
     journal::note(layout, now, &run, "done", "undo the repair", None)?;
-    Ok(Some((snapshot.on_node(), changed)))
+    Ok(Some((snapshot.on_node(), back)))
 }
 
 fn operation(plan: &Plan, signed: &[Signed]) -> String {
@@ -145,6 +147,19 @@ fn change(
             source: Box::new(second),
         }),
     }
+}
+
+/// Path on the node and content of everything that is about to be written; of a link, its target.
+fn contents<'c>(
+    layout: &'c Layout,
+    sets: &'c [FileSet],
+    pairs: &'c [KubeletPair],
+) -> impl Iterator<Item = (String, &'c [u8])> {
+    let named = |set: &'c FileSet| set.files.iter().map(move |file| (set.folder.join(&file.name), &file.content));
+    let files = sets.iter().flat_map(named).map(|(path, content)| (layout.on_node(&path), content.as_slice()));
+    let stored = pairs.iter().map(|pair| (pair.on_node.clone(), pair.content.as_slice()));
+    let links = pairs.iter().map(|pair| (pair.link.to_owned(), pair.on_node.as_bytes()));
+    files.chain(stored).chain(links)
 }
 
 fn remember_new(layout: &Layout, sets: &[FileSet], pairs: &[KubeletPair]) -> Result<(), NodeError> {

@@ -167,9 +167,10 @@ pub enum Next {
     Done,
 }
 
-/// Decides from what is seen; at most `at_once` workers are changed at the same time.
+/// Decides from what is seen; at most `at_once` workers are changed at the same time. `bystanders` are control-plane nodes without anything to
+/// do: while one of them is down, no other is changed.
 #[must_use]
-pub fn next(members: &BTreeMap<String, Member>, at_once: usize) -> Next {
+pub fn next(members: &BTreeMap<String, Member>, bystanders: &BTreeMap<String, Member>, at_once: usize) -> Next {
     let running = |member: &Member| member.told && member.outcome.is_none();
     let failed = members.iter().filter_map(|(name, member)| match &member.outcome {
         Some(Err(problem)) => Some((name.clone(), problem.clone())),
@@ -190,7 +191,8 @@ pub fn next(members: &BTreeMap<String, Member>, at_once: usize) -> Next {
         return Next::Wait(waiting);
     }
     if let Some((first, _)) = control_plane.iter().find(|(_, member)| !member.told) {
-        let sick = reasons(&control_plane, Member::ails);
+        let mut sick = reasons(&control_plane, Member::ails);
+        sick.extend(reasons(bystanders, Member::ails));
         return if sick.is_empty() { Next::Tell(vec![first.clone()]) } else { Next::Wait(sick) };
     }
     next_workers(&workers, at_once)

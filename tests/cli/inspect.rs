@@ -92,6 +92,7 @@ fn no_output_contains_a_private_key() -> Outcome {
     for format in ["table", "wide", "json", "yaml", "name", "jsonpath={.certificates}", "prom", "markdown", "junit"] {
         let key = "etc/kubernetes/pki/apiserver-kubelet-client.key";
         let run = sandbox.run(&["inspect", "--root", ".", key, "-o", format])?;
+        assert_eq!(run.code, Some(0), "{format}: {}", run.stderr);
         let said = run.stdout + &run.stderr;
         // `PRIVATE KEY` in plain, and its base64 in the three alignments.
         for canary in ["PRIVATE KEY", "UFJJVkFURSBLRV", "BSSVZBVEUgS0VZ", "QUklWQVRFIEtFW"] {

@@ -124,6 +124,31 @@ fn a_dry_run_shows_the_plan_and_changes_nothing() -> Outcome {
     Ok(())
 }
 
+/// By such a clock everything is due.
+#[test]
+fn a_clock_that_is_years_ahead_is_named_and_nothing_is_renewed() -> Outcome {
+    let node = Node::new()?;
+    // etcd has written here today; the sandbox's files have this machine's time.
+    node.sandbox.write("var/lib/etcd/member/wal/0.wal", "")?;
+    let before = node.picture()?;
+    let years_ahead = [("CERTCTL_TEST_NOW", "2034-01-01T00:00:00Z")];
+    let renew = ["renew", "--root", ".", "--only-due", "--yes"];
+    let run = node.sandbox.run_with(&years_ahead, &renew)?;
+    assert_eq!(run.code, Some(5), "{}", run.stderr);
+    for words in [
+        "the clock of this node says 2034-01-01T00:00:00Z; nothing was changed",
+        "etcd last wrote on this node at 20",
+        "--clock-is-right",
+    ] {
+        assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
+    }
+    assert_eq!(node.picture()?, before);
+    let run = node.sandbox.run_with(&years_ahead, &[&renew[..], &["--clock-is-right"]].concat())?;
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_ne!(node.picture()?, before);
+    Ok(())
+}
+
 #[test]
 fn what_is_due_is_renewed_and_the_rest_stays() -> Outcome {
     let node = Node::new()?;

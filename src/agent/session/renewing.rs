@@ -30,8 +30,23 @@ pub(super) struct Renewing {
 
 impl Session {
     /// Answers an order, once: one that failed is not tried again and again, the driver has stopped then.
-    pub(super) async fn renew(&mut self, spec: &NodePkiSpec, generation: i64, authorities: &Authorities) {
+    ///
+    /// `standing` is what the object's status says: an agent that has just started goes by what the one before it has answered.
+    pub(super) async fn renew(
+        &mut self,
+        (spec, standing): (&NodePkiSpec, Option<&NodeRenewal>),
+        generation: i64,
+        authorities: &Authorities,
+    ) {
         if self.renewing.order == spec.renewal {
+            return;
+        }
+        if let (Some(order), Some(answer)) = (&spec.renewal, standing)
+            && order.replace.is_some()
+            && answer.run == order.run
+            && answer.outcome.is_some()
+        {
+            self.renewing = Renewing { order: spec.renewal.clone(), answer: Some(answer.clone()) };
             return;
         }
         let answer = match &spec.renewal {

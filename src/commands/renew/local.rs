@@ -4,13 +4,15 @@ use std::path::Path;
 
 use super::RenewArgs;
 use crate::agent::alone::{self, Proof, Seen};
-use crate::commands::on_node::{certificate_count, failed};
+use crate::commands::on_node::{certificate_count, failed, plausible};
 use crate::context::Context;
 use crate::error::Error;
 use crate::node::renewal::{self, Signed};
+use crate::node::repair::last_life;
 use crate::node::{Layout, Node, StaticPods, WriteLock, in_full};
 use crate::plan::NodeState;
 use crate::plan::renewal::{Plan, Request};
+use crate::plan::repair::Clock;
 use crate::ui::renewal::RenewalReport;
 use crate::ui::{Format, ProgressChoice};
 
@@ -122,6 +124,10 @@ impl Job<'_> {
             return Err(Error::refused("a CA rotation is under way on this node; nothing was changed")
                 .caused_by(why)
                 .hint("let it complete (`certctl status`), or roll it back: it decides which CA signs what"));
+        }
+        if !self.args.clock_is_right {
+            // By a clock that is years ahead everything is due, and what is made would not be valid yet.
+            plausible(&Clock::after(last_life(self.layout), self.context.now), self.context.now)?;
         }
         let Some(first) = plan.blockers.first() else { return Ok(()) };
         let refused = Error::refused(format!(

@@ -193,10 +193,14 @@ impl Job<'_> {
         let replaced = repair::replaced(self.layout).map_err(failed)?;
         let undone = repair::undo(self.layout, self.context.now).map_err(failed)?;
         drop(lock);
-        let Some((snapshot, changed)) = undone else {
+        let Some((snapshot, back)) = undone else {
             return Err(Error::failed("there is no repair to be undone on this node"));
         };
-        self.say(&format!("{} files are as they were, from {snapshot}", changed.len()));
+        self.say(&format!("{} files are as they were, from {snapshot}", back.changed.len()));
+        if !back.kept.is_empty() {
+            let kept = back.kept.join(", ");
+            self.context.ui.warn(&format!("written by others since the repair, so left alone: {kept}"));
+        }
         if self.own && !replaced.is_empty() {
             for (component, container) in revive::users_of(self.node, &replaced).await.map_err(failed)? {
                 self.say(&format!("restarting {}", component.name()));

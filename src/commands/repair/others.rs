@@ -68,6 +68,10 @@ impl Job<'_> {
         self.wait_for_life(begun).await?;
         let up = Instant::now();
         let cluster = self.as_administrator().await?;
+        if let Err(error) = cluster.write_new_ends(&repair::authorities(self.layout)).await {
+            let later = "a node that joins, or an API server that calls a webhook, may meet a CA that has expired";
+            self.context.ui.warn(&format!("{error}: {later}; the same command goes on"));
+        }
         round.done.extend(own);
         if let Some(user) = &self.args.ssh {
             let silent = self.silent(&cluster, up, &round.done).await?;
@@ -91,31 +95,37 @@ impl Job<'_> {
         if silent.is_empty() {
             self.say("every node has been heard of");
         }
+        // A CA that has a new end has the same one everywhere.
+        let authorities: String = repair::authorities(self.layout).iter().map(Certificate::to_pem).collect();
         for (node, address) in silent {
             let token = bootstrap::token(&cluster, &node, self.context.now).await?;
             let place = address.map(|address| format!(" ({address})")).unwrap_or_default();
             let command = "certctl repair --yes --join <<'END'";
-            let text = Zeroizing::new(format!("# on {node}{place}, within one hour\n{command}\n{}\nEND\n", *token));
+            let text = format!("# on {node}{place}, within one hour\n{command}\n{}\n{authorities}END\n", *token);
+            let text = Zeroizing::new(text);
             self.context.ui.data(&text)?;
         }
         Ok(())
     }
 
-    /// The kubelet's certificate, asked for with a bootstrap token; the key is made and stays here.
+    /// What `--print-join` has printed: a bootstrap token, and CAs. Then the kubelet's certificate, asked for with it; the key is made and stays
+    /// here.
     pub(super) async fn fetched(&self) -> Result<Vec<Certificate>, Error> {
-        let token = Zeroizing::new(input(Path::new("-"))?);
-        let token = std::str::from_utf8(&token).map(str::trim).unwrap_or_default();
+        let text = Zeroizing::new(input(Path::new("-"))?);
+        let mut brought: Vec<Certificate> = Certificate::each_from_pem(&text).into_iter().flatten().collect();
+        let token = std::str::from_utf8(&text).unwrap_or_default().lines().map(str::trim).find(|line| !line.is_empty());
+        let token = token.filter(|line| !line.starts_with("-----")).unwrap_or_default();
         if token.is_empty() {
             return Err(Error::usage("--join wants a bootstrap token on stdin")
                 .hint("`certctl repair --print-join` on a control-plane node prints the whole command"));
         }
-        let plan = self.plan(&[])?;
+        let plan = self.plan(&brought)?;
         self.refuse(&plan)?;
         let lock = self.lock()?;
         let asked = repair::request(self.layout, &plan).map_err(failed)?;
         drop(lock);
         let Some((_, request)) = asked.iter().find(|(name, _)| *name == CertificateName::KubeletClient) else {
-            return Ok(Vec::new());
+            return Ok(brought);
         };
         let cluster = bootstrap::connect(&self.layout.conf(Conf::Kubelet), token, "repair").await?;
         self.say("asking the API server for the kubelet's certificate");
@@ -123,7 +133,8 @@ impl Job<'_> {
             Error::from(error)
                 .hint("without it: `certctl repair` here, and `certctl repair --sign` on a control-plane node")
         })?;
-        Certificate::all_from_pem(signed.as_bytes()).map_err(Error::from_display)
+        brought.extend(Certificate::all_from_pem(signed.as_bytes()).map_err(Error::from_display)?);
+        Ok(brought)
     }
 
     fn listed(&self) -> Result<Vec<Host>, Error> {

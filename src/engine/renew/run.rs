@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::plan::EventKind;
 use crate::plan::renewal::CertificateName;
 use crate::rotation::renewal::{Member, Next, next};
-use crate::rotation::{Inventory, Refusal};
+use crate::rotation::{Inventory, NodeView, Refusal};
 
 /// How often the driver looks although nothing happened.
 const LOOK: Duration = Duration::from_millis(500);
@@ -48,11 +48,11 @@ impl Fleet {
     /// True when it was the last one.
     async fn turn(&mut self) -> Result<bool, Error> {
         let look = self.look();
-        let members = self.members(&look);
+        let (members, bystanders) = self.members(&look);
         self.note_done(&members);
         self.approve_serving(&members).await;
         let at_once = (self.settings.max_unavailable)(look.nodes.len());
-        match next(&members, at_once) {
+        match next(&members, &bystanders, at_once) {
             Next::Tell(names) => {
                 self.enter(&names, &members, at_once);
                 for name in names {
@@ -72,12 +72,10 @@ impl Fleet {
         }
     }
 
-    /// The nodes with something to do, as they are seen now.
-    fn members(&self, look: &Inventory) -> BTreeMap<String, Member> {
+    /// The nodes with something to do, as they are seen now; and the other control-plane nodes, which must hold out meanwhile.
+    fn members(&self, look: &Inventory) -> (BTreeMap<String, Member>, BTreeMap<String, Member>) {
         let reports = reports(&self.live);
-        let busy = self.plans.iter().filter(|(_, plan)| !plan.is_empty());
-        let member = |name: &String| {
-            let node = look.nodes.get(name);
+        let member = |name: &String, node: Option<&NodeView>| {
             let told = self.told.contains_key(name);
             let answer = self.answer(name).filter(|answer| told && answer.outcome.is_some());
             let status = reports.get(name).and_then(|report| report.status.as_ref());
@@ -89,12 +87,22 @@ impl Fleet {
                 outcome: answer.map(|answer| answer.problem.map_or(Ok(()), Err)),
             }
         };
-        busy.map(|(name, _)| (name.clone(), member(name))).collect()
+        let busy = self.plans.iter().filter(|(_, plan)| !plan.is_empty());
+        let members: BTreeMap<_, _> =
+            busy.map(|(name, _)| (name.clone(), member(name, look.nodes.get(name)))).collect();
+        let stands_by = |(name, node): &(&String, &NodeView)| {
+            node.state.control_plane && !members.contains_key(*name) && !self.settings.selection.waived.contains(*name)
+        };
+        let bystanders = look.nodes.iter().filter(stands_by);
+        let bystanders = bystanders.map(|(name, node)| (name.clone(), member(name, Some(node)))).collect();
+        (members, bystanders)
     }
 
     async fn tell(&mut self, name: String) -> Result<(), Error> {
         let Some(plan) = self.plans.get(&name) else { return Ok(()) };
         let (order, ops) = (self.order(plan), plan.steps());
+        // Before the call: one that is cut off may have arrived.
+        self.begun = true;
         self.cluster.patch_node_spec(&name, json!({ "renewal": order })).await?;
         self.emit(EventKind::NodeChanging { node: name.clone(), ops });
         self.told.insert(name, Instant::now());
@@ -163,10 +171,10 @@ impl Fleet {
         )
     }
 
-    /// True when some node was told to change something.
+    /// True when some node was told to change something, or may have been.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        !self.told.is_empty()
+        self.begun
     }
 
     /// Names the nodes that are left, as one would type them.

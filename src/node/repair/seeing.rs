@@ -171,7 +171,9 @@ pub(super) fn kubeconfig(layout: &Layout, conf: Conf) -> Option<Kubeconfig> {
     Kubeconfig::parse(&text).ok()
 }
 
-fn last_life(layout: &Layout) -> Option<Timestamp> {
+/// When etcd last wrote on this node; `None` on a node without one.
+#[must_use]
+pub fn last_life(layout: &Layout) -> Option<Timestamp> {
     newest(&layout.path(LIFE))
 }
 

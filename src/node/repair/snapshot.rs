@@ -1,7 +1,7 @@
 //! The state before a repair: a copy of every file that a repair may replace, with what else there is to know of it, so that it can be put
 //! back byte for byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::node::atomic;
 use crate::node::error::NodeError;
 use crate::node::layout::Layout;
+use crate::node::loaded::digest;
 use crate::node::renewal::pair;
 use crate::node::switch::{FileSet, NewFile, replace_all};
 use crate::plan::renewal::{AuthorityName, CertificateName, Place};
@@ -56,7 +57,23 @@ enum Was {
 #[derive(Debug, Serialize, Deserialize)]
 struct Index {
     stage: Stage,
+    /// Counts up: the time in the folder's name is that of a clock that may have been wrong.
+    #[serde(default)]
+    number: u64,
     entries: BTreeMap<String, Was>,
+    /// What the repair has put at a path: digest of the content, or the target of a link. Only that is ever put back: a renewal, a rotation or
+    /// the kubelet may have written since. Several after a run that was cut off.
+    #[serde(default)]
+    wrote: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// What an undo has done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct PutBack {
+    /// Paths on the node that are again as they were.
+    pub changed: Vec<String>,
+    /// Paths on the node that somebody else has written since the repair: they stay.
+    pub kept: Vec<String>,
 }
 
 /// One snapshot.
@@ -76,7 +93,9 @@ impl<'a> Snapshot<'a> {
         // One that is older is not what this command goes on from: the node has had another life since.
         let recent = name(now.checked_sub(GOES_ON).unwrap_or(Timestamp::MIN));
         let goes_on = |newest: &Self| newest.index.stage == Stage::Begun && newest.name() >= recent;
-        if let Some(mut begun) = complete(layout)?.pop().filter(goes_on) {
+        let newest = complete(layout)?.pop();
+        let number = newest.as_ref().map_or(1, |newest| newest.index.number + 1);
+        if let Some(mut begun) = newest.filter(goes_on) {
             begun.cover(&paths)?;
             return Ok(begun);
         }
@@ -85,9 +104,18 @@ impl<'a> Snapshot<'a> {
         let free = (2..100).map(|n| PathBuf::from(format!("{}.{n}", folder.display())));
         let folder = std::iter::once(folder.clone()).chain(free).find(|folder| !folder.exists()).unwrap_or(folder);
         atomic::private_folder(&folder)?;
-        let mut snapshot = Self { layout, folder, index: Index { stage: Stage::Begun, entries: BTreeMap::new() } };
+        let index = Index { stage: Stage::Begun, number, entries: BTreeMap::new(), wrote: BTreeMap::new() };
+        let mut snapshot = Self { layout, folder, index };
         snapshot.cover(&paths)?;
         Ok(snapshot)
+    }
+
+    /// Says what is about to be put where; before it is done.
+    pub(super) fn will_write<'c>(&mut self, new: impl Iterator<Item = (String, &'c [u8])>) -> Result<(), NodeError> {
+        for (on_node, content) in new {
+            self.index.wrote.entry(on_node).or_default().insert(digest(content));
+        }
+        self.save()
     }
 
     /// The newest that has not been put back yet; `None` without one.
@@ -107,10 +135,26 @@ impl<'a> Snapshot<'a> {
         name_of(&self.folder)
     }
 
-    /// Paths on the node of what is not as it was.
+    /// Paths on the node that hold what the repair has put there.
     pub(super) fn changed(&self) -> Vec<String> {
-        let entries = self.index.entries.iter();
-        entries.filter(|(path, was)| !self.is_as_it_was(path, was)).map(|(path, _)| path.clone()).collect()
+        self.stands(true)
+    }
+
+    /// Paths that are not as they were: by this repair, or by somebody since.
+    fn stands(&self, ours: bool) -> Vec<String> {
+        let entries = self.index.entries.iter().filter(|(path, was)| !self.is_as_it_was(path, was));
+        entries.map(|(path, _)| path.clone()).filter(|path| self.is_ours(path) == ours).collect()
+    }
+
+    fn is_ours(&self, on_node: &str) -> bool {
+        let path = self.layout.path(on_node);
+        let stands = match look(&path) {
+            Ok(Was::Link { target }) => Some(digest(target.as_bytes())),
+            Ok(Was::File { .. }) => fs::read(&path).ok().map(Zeroizing::new).map(|content| digest(&content)),
+            _ => None,
+        };
+        let wrote = self.index.wrote.get(on_node);
+        stands.is_some_and(|stands| wrote.is_some_and(|wrote| wrote.contains(&stands)))
     }
 
     /// Everything is written.
@@ -131,17 +175,22 @@ impl<'a> Snapshot<'a> {
         self.save()
     }
 
-    /// Puts back everything as it was. A certificate and its key change together; what was cut off is done again.
-    pub(super) fn put_back(&mut self) -> Result<Vec<String>, NodeError> {
+    /// Puts back as it was what the repair has written. A certificate and its key change together; what was cut off is done again.
+    pub(super) fn put_back(&mut self) -> Result<PutBack, NodeError> {
+        let mut kept: BTreeSet<String> = self.stands(false).into_iter().collect();
+        // Half of a pair would not fit the other half.
+        for files in pairs().filter(|files| files.iter().any(|file| kept.contains(file))) {
+            kept.extend(files);
+        }
         let mut changed = Vec::new();
-        for set in self.sets()? {
+        for set in self.sets(&kept)? {
             let names = set.files.iter().map(|file| self.layout.on_node(&set.folder.join(&file.name)));
             changed.extend(names);
             replace_all(&[set])?;
         }
         for (on_node, was) in &self.index.entries {
             let path = self.layout.path(on_node);
-            if self.is_as_it_was(on_node, was) {
+            if kept.contains(on_node) || self.is_as_it_was(on_node, was) {
                 continue;
             }
             match was {
@@ -155,15 +204,13 @@ impl<'a> Snapshot<'a> {
         self.index.stage = Stage::Undone;
         self.save()?;
         changed.sort();
-        Ok(changed)
+        Ok(PutBack { changed, kept: kept.into_iter().collect() })
     }
 
     /// The pairs of which both files were there and are not as they were.
-    fn sets(&self) -> Result<Vec<FileSet>, NodeError> {
+    fn sets(&self, kept: &BTreeSet<String>) -> Result<Vec<FileSet>, NodeError> {
         let mut sets = Vec::new();
-        for name in CertificateName::ALL {
-            let Place::Pair(stem) = name.place() else { continue };
-            let files = pair(stem);
+        for files in pairs().filter(|files| !files.iter().any(|file| kept.contains(file))) {
             let modes = files.clone().map(|file| match self.index.entries.get(&file) {
                 Some(Was::File { mode }) => Some(*mode),
                 _ => None,
@@ -172,7 +219,7 @@ impl<'a> Snapshot<'a> {
             if files.iter().all(|file| self.index.entries.get(file).is_some_and(|was| self.is_as_it_was(file, was))) {
                 continue;
             }
-            let mut set = FileSet { folder: PathBuf::new(), name: name.name().to_owned(), files: Vec::new() };
+            let mut set = FileSet { folder: PathBuf::new(), name: name_of(Path::new(&files[0])), files: Vec::new() };
             for (file, mode) in files.iter().zip([cert, key]) {
                 let path = self.layout.path(file);
                 set.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
@@ -230,6 +277,14 @@ impl<'a> Snapshot<'a> {
     }
 }
 
+/// Certificate and key of those that are files of their own.
+fn pairs() -> impl Iterator<Item = [String; 2]> {
+    CertificateName::ALL.into_iter().filter_map(|name| match name.place() {
+        Place::Pair(stem) => Some(pair(stem)),
+        _ => None,
+    })
+}
+
 /// Everything that a repair may replace. CA keys are not among it: they stay.
 fn covered(layout: &Layout) -> Vec<String> {
     let mut paths: Vec<String> = AuthorityName::ALL.iter().map(|name| name.certificate().to_owned()).collect();
@@ -260,9 +315,9 @@ fn look(path: &Path) -> io::Result<Was> {
     })
 }
 
-/// Those with an index, oldest first: the names begin with their time.
+/// Those with an index, oldest first.
 fn complete(layout: &Layout) -> Result<Vec<Snapshot<'_>>, NodeError> {
-    let mut all = Vec::new();
+    let mut all: Vec<Snapshot<'_>> = Vec::new();
     for folder in folders(layout)? {
         let path = folder.join(INDEX);
         let text = match fs::read_to_string(&path) {
@@ -273,6 +328,7 @@ fn complete(layout: &Layout) -> Result<Vec<Snapshot<'_>>, NodeError> {
         let index = serde_json::from_str(&text).map_err(|error| record(layout, &path, &error))?;
         all.push(Snapshot { layout, folder, index });
     }
+    all.sort_by_key(|snapshot| snapshot.index.number);
     Ok(all)
 }
 

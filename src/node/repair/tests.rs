@@ -147,13 +147,35 @@ fn undo_puts_back_every_byte_and_every_link_and_can_be_repeated() {
         let before = picture(&fixture);
         run(&fixture);
         assert_ne!(picture(&fixture), before);
-        let (_, changed) = undo(&fixture.layout, fixture.now).unwrap().unwrap();
-        assert!(changed.contains(&"/etc/kubernetes/pki/apiserver.crt".to_owned()), "{changed:?}");
+        let (_, back) = undo(&fixture.layout, fixture.now).unwrap().unwrap();
+        assert!(back.changed.contains(&"/etc/kubernetes/pki/apiserver.crt".to_owned()), "{back:?}");
+        assert_eq!(back.kept, Vec::<String>::new());
         assert_eq!(picture(&fixture), before);
         assert!(undo(&fixture.layout, fixture.now).unwrap().is_none(), "there was one repair");
         run(&fixture);
         assert!(plan(&fixture).is_empty());
     }
+}
+
+#[test]
+fn undo_leaves_what_others_have_written_since_and_both_halves_of_such_a_pair() {
+    let mut fixture = node();
+    years_later(&mut fixture, 1);
+    let old = fixture.read("/etc/kubernetes/scheduler.conf");
+    run(&fixture);
+    let [crt, key] = ["crt", "key"].map(|end| format!("/etc/kubernetes/pki/front-proxy-client.{end}"));
+    let repaired_key = fixture.read(&key);
+    fixture.write(&crt, "a renewal with the same key", 0o644);
+    let kubelets = "/var/lib/kubelet/pki/kubelet-client-2040-01-01-00-00-00.pem";
+    fixture.write(kubelets, "the kubelet has rotated", 0o600);
+    atomic::replace_symlink(&fixture.layout.path(KUBELET_CLIENT), Path::new(kubelets)).unwrap();
+    assert!(!replaced(&fixture.layout).unwrap().contains(&crt));
+    let (_, back) = undo(&fixture.layout, fixture.now).unwrap().unwrap();
+    assert_eq!(back.kept, [crt.clone(), key.clone(), KUBELET_CLIENT.to_owned()]);
+    assert_eq!(fixture.read(&crt), b"a renewal with the same key");
+    assert_eq!(fixture.read(&key), repaired_key);
+    assert_eq!(fs::read_link(fixture.layout.path(KUBELET_CLIENT)).unwrap(), Path::new(kubelets));
+    assert_eq!(fixture.read("/etc/kubernetes/scheduler.conf"), old, "what the repair wrote is put back");
 }
 
 #[test]
@@ -175,11 +197,13 @@ fn a_repair_that_was_cut_off_keeps_the_first_state_for_undo() {
     let now = years_later(&mut fixture, 1);
     let before = picture(&fixture);
     // As a crash leaves it: the snapshot complete, some files new.
-    Snapshot::take(&fixture.layout, &[], now).unwrap();
+    let mut snapshot = Snapshot::take(&fixture.layout, &[], now).unwrap();
     let mut part = plan(&fixture);
     part.steps.truncate(3);
     let signed = sign(&fixture.layout, &part, now).unwrap();
-    replace_all(&sets(&fixture.layout, &part, &signed).unwrap()).unwrap();
+    let sets = sets(&fixture.layout, &part, &signed).unwrap();
+    snapshot.will_write(contents(&fixture.layout, &sets, &[])).unwrap();
+    replace_all(&sets).unwrap();
     put_right(&fixture.layout).unwrap();
     fixture.now += SignedDuration::from_secs(60);
     run(&fixture);
@@ -199,6 +223,22 @@ fn a_snapshot_that_was_cut_off_is_no_snapshot() {
     run(&fixture);
     undo(&fixture.layout, now).unwrap().unwrap();
     assert_eq!(picture(&fixture), before, "the half copy was not put back");
+}
+
+#[test]
+fn the_last_repair_is_undone_whatever_the_clock_showed_at_the_one_before() {
+    let mut fixture = node();
+    years_later(&mut fixture, 1);
+    let right = fixture.now;
+    fixture.now += SignedDuration::from_hours(24 * 3);
+    run(&fixture);
+    fixture.now = right;
+    fs::remove_file(fixture.layout.path("/etc/kubernetes/scheduler.conf")).unwrap();
+    let before = picture(&fixture);
+    run(&fixture);
+    assert_ne!(picture(&fixture), before);
+    undo(&fixture.layout, fixture.now).unwrap().unwrap();
+    assert_eq!(picture(&fixture), before);
 }
 
 #[test]

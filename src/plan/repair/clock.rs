@@ -53,7 +53,13 @@ impl Clock {
         if let Some(behind) = CertificateName::ALL.iter().find_map(leaf) {
             return behind;
         }
-        match seen.last_life {
+        Self::after(seen.last_life, now)
+    }
+
+    /// Judges the time `now` by when etcd last wrote on the node, if it has one.
+    #[must_use]
+    pub fn after(last_life: Option<Timestamp>, now: Timestamp) -> Self {
+        match last_life {
             Some(last_life) if now.duration_since(last_life) > SILENCE => Self::MaybeAhead { last_life },
             _ => Self::Plausible,
         }

@@ -34,13 +34,13 @@ fn control_plane_nodes_are_changed_one_at_a_time_and_workers_after_them_a_few_at
     let mut fleet = fleet(3, 5);
     let mut order: Vec<Vec<String>> = Vec::new();
     loop {
-        let now = next(&fleet, 2);
+        let now = next(&fleet, &BTreeMap::new(), 2);
         if now == Next::Done {
             break;
         }
         let nodes = told(&now).to_vec();
         begin(&mut fleet, &nodes);
-        assert!(matches!(next(&fleet, 2), Next::Wait(_)), "nobody else while {nodes:?} is at it");
+        assert!(matches!(next(&fleet, &BTreeMap::new(), 2), Next::Wait(_)), "nobody else while {nodes:?} is at it");
         nodes.iter().for_each(|node| end(&mut fleet, node));
         order.push(nodes);
     }
@@ -51,10 +51,10 @@ fn control_plane_nodes_are_changed_one_at_a_time_and_workers_after_them_a_few_at
 #[test]
 fn a_worker_that_is_done_makes_room_for_the_next_one() {
     let mut fleet = fleet(0, 3);
-    let first = told(&next(&fleet, 2)).to_vec();
+    let first = told(&next(&fleet, &BTreeMap::new(), 2)).to_vec();
     begin(&mut fleet, &first);
     end(&mut fleet, "w-2");
-    assert_eq!(told(&next(&fleet, 2)), ["w-3"]);
+    assert_eq!(told(&next(&fleet, &BTreeMap::new(), 2)), ["w-3"]);
 }
 
 #[test]
@@ -63,19 +63,19 @@ fn the_next_node_waits_until_the_last_one_is_healthy_again() {
     begin(&mut fleet, &["cp-1".to_owned()]);
     end(&mut fleet, "cp-1");
     fleet.get_mut("cp-1").unwrap().etcd_healthy = Some(false);
-    assert_eq!(next(&fleet, 1), Next::Wait(vec!["node/cp-1: its etcd is not healthy".into()]));
+    assert_eq!(next(&fleet, &BTreeMap::new(), 1), Next::Wait(vec!["node/cp-1: its etcd is not healthy".into()]));
     fleet.get_mut("cp-1").unwrap().etcd_healthy = Some(true);
     fleet.get_mut("cp-1").unwrap().ready = false;
-    assert_eq!(next(&fleet, 1), Next::Wait(vec!["node/cp-1: the node is not Ready".into()]));
+    assert_eq!(next(&fleet, &BTreeMap::new(), 1), Next::Wait(vec!["node/cp-1: the node is not Ready".into()]));
     fleet.get_mut("cp-1").unwrap().ready = true;
     fleet.get_mut("cp-2").unwrap().etcd_healthy = Some(false);
     assert_eq!(
-        next(&fleet, 1),
+        next(&fleet, &BTreeMap::new(), 1),
         Next::Wait(vec!["node/cp-2: its etcd is not healthy".into()]),
         "nor is a sick one begun"
     );
     fleet.get_mut("cp-2").unwrap().etcd_healthy = Some(true);
-    assert_eq!(told(&next(&fleet, 1)), ["cp-2"]);
+    assert_eq!(told(&next(&fleet, &BTreeMap::new(), 1)), ["cp-2"]);
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn at_the_end_everybody_must_be_ready() {
         end(&mut fleet, node);
     }
     fleet.get_mut("w-1").unwrap().ready = false;
-    assert_eq!(next(&fleet, 1), Next::Wait(vec!["node/w-1: the node is not Ready".into()]));
+    assert_eq!(next(&fleet, &BTreeMap::new(), 1), Next::Wait(vec!["node/w-1: the node is not Ready".into()]));
     fleet.get_mut("w-1").unwrap().ready = true;
-    assert_eq!(next(&fleet, 1), Next::Done);
+    assert_eq!(next(&fleet, &BTreeMap::new(), 1), Next::Done);
 }
 
 #[test]
@@ -96,19 +96,19 @@ fn a_node_that_fails_is_the_last_that_was_begun_and_those_beside_it_end_first() 
     let mut fleet = fleet(0, 4);
     begin(&mut fleet, &["w-1".to_owned(), "w-2".to_owned()]);
     fleet.get_mut("w-1").unwrap().outcome = Some(Err("disk full".into()));
-    assert_eq!(next(&fleet, 3), Next::Wait(vec!["node/w-2: its agent renews".into()]));
+    assert_eq!(next(&fleet, &BTreeMap::new(), 3), Next::Wait(vec!["node/w-2: its agent renews".into()]));
     end(&mut fleet, "w-2");
-    assert_eq!(next(&fleet, 3), Next::Failed(vec![("w-1".into(), "disk full".into())]));
+    assert_eq!(next(&fleet, &BTreeMap::new(), 3), Next::Failed(vec![("w-1".into(), "disk full".into())]));
 }
 
 #[test]
 fn a_worker_that_is_not_ready_holds_up_no_other_and_is_not_forgotten() {
     let mut fleet = fleet(0, 2);
     fleet.get_mut("w-1").unwrap().ready = false;
-    assert_eq!(told(&next(&fleet, 1)), ["w-2"]);
+    assert_eq!(told(&next(&fleet, &BTreeMap::new(), 1)), ["w-2"]);
     begin(&mut fleet, &["w-2".to_owned()]);
     end(&mut fleet, "w-2");
-    assert_eq!(next(&fleet, 1), Next::Wait(vec!["node/w-1: the node is not Ready".into()]));
+    assert_eq!(next(&fleet, &BTreeMap::new(), 1), Next::Wait(vec!["node/w-1: the node is not Ready".into()]));
 }
 
 fn look() -> Inventory {
@@ -227,4 +227,13 @@ fn a_plan_is_said_in_words_and_a_restart_alone_is_something_to_do() {
     assert_eq!(both.steps(), ["renew apiserver", "restart kubelet"]);
     assert!(!plan(&[], &["kubelet"]).is_empty());
     assert!(plan(&[(CertificateName::EtcdPeer, Action::Keep)], &[]).is_empty());
+}
+
+#[test]
+fn a_control_plane_node_outside_the_run_that_is_down_holds_up_the_others() {
+    let members = fleet(1, 1);
+    let mut bystanders = BTreeMap::from([("cp-2".to_owned(), member(true))]);
+    assert_eq!(told(&next(&members, &bystanders, 1)), ["cp-1"]);
+    bystanders.get_mut("cp-2").unwrap().etcd_healthy = Some(false);
+    assert_eq!(next(&members, &bystanders, 1), Next::Wait(vec!["node/cp-2: its etcd is not healthy".into()]));
 }

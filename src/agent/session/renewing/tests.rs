@@ -63,7 +63,7 @@ fn asked(replace: Option<&str>) -> NodePkiSpec {
 
 async fn answer(agent: &mut Session, spec: &NodePkiSpec) -> NodeRenewal {
     let authorities = Authorities::open(agent.node.layout());
-    agent.renew(spec, 7, &authorities).await;
+    agent.renew((spec, None), 7, &authorities).await;
     agent.renewing.answer.clone().unwrap()
 }
 
@@ -142,4 +142,26 @@ fn whoever_does_not_work_with_the_new_certificate_or_does_not_answer_is_named() 
     assert!(problem.contains("etcd-peer: 10.0.0.1:6443 goes on showing the old certificate"), "{problem}");
     assert!(problem.contains("kubelet-server: 10.0.0.1:6443 does not answer"), "{problem}");
     assert!(!problem.contains("apiserver:"), "{problem}");
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_later_does_not_carry_out_an_order_that_was_answered() {
+    let (root, statuses) = (files(), Statuses::default());
+    let spec = asked(Some(&serial(root.path())));
+    let failed = NodeRenewal {
+        run: "renew-1".into(),
+        outcome: Some(RenewalOutcome::default()),
+        problem: Some("disk full".into()),
+        ..NodeRenewal::default()
+    };
+    let before = serial(root.path());
+    let mut later = agent(root.path(), &statuses);
+    let authorities = Authorities::open(later.node.layout());
+    later.renew((&spec, Some(&failed)), 7, &authorities).await;
+    assert_eq!((later.renewing.answer.clone(), serial(root.path())), (Some(failed.clone()), before.clone()));
+    // The answer to another run is none.
+    let other = NodeRenewal { run: "renew-0".into(), ..failed };
+    let mut fresh = agent(root.path(), &statuses);
+    fresh.renew((&spec, Some(&other)), 7, &authorities).await;
+    assert_ne!(serial(root.path()), before);
 }

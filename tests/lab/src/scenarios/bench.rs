@@ -62,10 +62,11 @@ impl BenchOptions {
     }
 
     /// A cluster with clients and without agents.
-    pub fn other_cluster(&self, control_planes: u8, workers: u8, leaf_validity: &str) -> Result<Bench> {
+    pub fn other_cluster(&self, control_planes: u8, workers: u8, (leaves, cas): (&str, &str)) -> Result<Bench> {
         let certctl = self.program()?;
         let mut up = UpOptions { control_planes, workers, ..self.up.clone() };
-        leaf_validity.clone_into(&mut up.pki.leaf_validity);
+        leaves.clone_into(&mut up.pki.leaf_validity);
+        cas.clone_into(&mut up.pki.ca_validity);
         up::up(&up)?;
         clients::deploy()?;
         Ok(Bench { record: Record::load()?, certctl, keep: self.keep })

@@ -1,5 +1,6 @@
 //! `certctl get-credentials`, used with the real kubectl.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,6 +12,7 @@ use super::bench::Bench;
 use super::command::{Done, finished};
 use super::on_node::{furnish, on};
 use super::tally::Tally;
+use super::unfit::faketime;
 use crate::process::{command, output, output_with_input, run};
 use crate::step::wait_until;
 use crate::{cluster, container, paths};
@@ -33,7 +35,7 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
         waits_for_approval(bench)
     });
     let _ = tally.test(
-        "get-credentials --exec: four kubectl at once get their certificate from the plugin, and no key is in the file",
+        "get-credentials --exec: four kubectl at once get their certificate from the plugin, which renews it once; no key is in the file",
         || plugin(bench),
     );
     tally.test("get-credentials --root: from the CA's key, with the API server of the node down", || offline(bench))
@@ -158,19 +160,38 @@ fn plugin(bench: &Bench) -> Result<()> {
     if text.contains("client-key-data") || text.contains("client-certificate-data") {
         bail!("the kubeconfig holds a key");
     }
-    let children = (0..4).map(|_| {
-        let mut kubectl = cluster::outside(&bench.record, "kubectl");
-        cached(&mut kubectl);
-        kubectl.arg("--kubeconfig").arg(&file).args(["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]);
-        Ok(kubectl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
-    });
-    for child in children.collect::<Result<Vec<_>>>()? {
-        let done = child.wait_with_output()?;
-        if done.stdout != b"jane" {
-            bail!("kubectl: {}", String::from_utf8_lossy(&done.stderr));
+    let who =
+        "jsonpath={.status.userInfo.username} {.status.userInfo.extra.authentication\\.kubernetes\\.io/credential-id}";
+    // kubectl has its own clock; what it runs has this one.
+    let at_once = |late: &str| -> Result<String> {
+        let children = (0..4).map(|_| {
+            let mut kubectl = cluster::outside(&bench.record, "kubectl");
+            cached(&mut kubectl);
+            kubectl.env("LD_PRELOAD", faketime()?).env("FAKETIME", late).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+            kubectl.arg("--kubeconfig").arg(&file).args(["auth", "whoami", "-o", who]);
+            Ok(kubectl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+        });
+        let mut seen = BTreeSet::new();
+        for child in children.collect::<Result<Vec<_>>>()? {
+            let done = child.wait_with_output()?;
+            let said = String::from_utf8_lossy(&done.stdout).into_owned();
+            if !said.starts_with("jane ") || !said.contains("X509SHA256=") {
+                bail!("kubectl {late}: {said}{}", String::from_utf8_lossy(&done.stderr));
+            }
+            seen.insert(said);
         }
+        match (seen.pop_first(), seen.is_empty()) {
+            (Some(one), true) => Ok(one),
+            _ => bail!("four clients at {late} have shown different certificates"),
+        }
+    };
+    let first = at_once("+0")?;
+    // Four fifths of the half hour are over.
+    let renewed = at_once("+26m")?;
+    if renewed == first {
+        bail!("the plugin has not renewed its certificate");
     }
-    Ok(())
+    if at_once("+0")? == renewed { Ok(()) } else { bail!("the certificate renewed is not used") }
 }
 
 fn offline(bench: &Bench) -> Result<()> {

@@ -60,8 +60,8 @@ fn as_kubeadm(bench: &Bench) -> Result<()> {
         let words = ["kubeadm", "certs", "check-expiration", "--output", "json"];
         let listed: Value = serde_json::from_str(&crate::process::output(&mut container::inside(&node, words))?)?;
         let ours = items(bench, &["--node", &node.name])?;
-        let known = listed["certificates"].as_array().into_iter().flatten();
-        for certificate in known.chain(listed["certificateAuthorities"].as_array().into_iter().flatten()) {
+        let list = |key: &str| listed[key].as_array().with_context(|| format!("kubeadm lists no {key}"));
+        for certificate in list("certificates")?.iter().chain(list("certificateAuthorities")?) {
             if certificate["missing"] == true {
                 continue;
             }
@@ -148,7 +148,7 @@ fn sources(bench: &Bench) -> Result<()> {
 
 fn map(bench: &Bench) -> Result<()> {
     let done = bench.certctl(&["inspect", "--map"])?.expect(0)?;
-    let untrusted: Vec<&str> = done.out.lines().skip(1).filter(|line| line.trim_end().ends_with(" no")).collect();
+    let untrusted: Vec<&str> = done.out.lines().skip(1).filter(|line| line.trim_end().ends_with(" NO")).collect();
     let trusted = done.out.lines().filter(|line| line.trim_end().ends_with(" yes")).count();
     // Seventeen of each control-plane node, a kubelet of each worker.
     if untrusted.is_empty() && trusted >= 17 * bench.control_planes().len() { Ok(()) } else { bail!("{}", done.out) }

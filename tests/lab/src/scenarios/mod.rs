@@ -15,6 +15,7 @@ mod fleet;
 mod inspection;
 mod kills;
 mod on_node;
+mod one_expired;
 mod operator;
 mod power;
 mod refusals;
@@ -77,11 +78,12 @@ const fn alone(name: &'static str, usual: bool, tell: fn(&BenchOptions, &mut Tal
 }
 
 /// Those that change nothing come first, those that need clusters of their own last.
-const STORIES: [Story; 16] = [
+const STORIES: [Story; 17] = [
     Story { leaves_healthy: true, ..story("inspection", true, inspection::tell) },
     Story { leaves_healthy: true, ..story("credentials", true, credentials::tell) },
     Story { leaves_healthy: true, ..story("refusals", true, refusals::tell) },
     Story { leaves_healthy: true, ..story("diagnosis", true, diagnosis::tell) },
+    Story { leaves_healthy: true, ..story("one-expired", true, one_expired::tell) },
     story("renewal", true, renewal::tell),
     story("fleet", true, fleet::tell),
     story("etcd", false, unfit::etcd),

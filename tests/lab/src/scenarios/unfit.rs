@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -105,7 +105,7 @@ fn etcd_silent(bench: &Bench, node: &Node) -> Result<()> {
 /// libfaketime in the image gives one agent another clock: nodes of one machine share the machine's.
 fn clock_ahead(bench: &Bench) -> Result<()> {
     let node = bench.last_worker()?;
-    let library = Path::new("/usr/lib").join(multiarch()?).join("faketime/libfaketime.so.1");
+    let library = faketime()?;
     let environment = [
         format!("LD_PRELOAD={}", library.display()),
         "FAKETIME=+90".to_owned(),
@@ -120,9 +120,11 @@ fn clock_ahead(bench: &Bench) -> Result<()> {
     refused
 }
 
-/// Debian's name of this machine's kind, under which libraries are found.
-fn multiarch() -> Result<String> {
-    Ok(output(&mut command("gcc", ["-print-multiarch"]))?.trim().to_owned())
+/// The library that gives a program another clock.
+pub fn faketime() -> Result<PathBuf> {
+    // Debian's name of this machine's kind, under which libraries are found.
+    let multiarch = output(&mut command("gcc", ["-print-multiarch"]))?;
+    Ok(Path::new("/usr/lib").join(multiarch.trim()).join("faketime/libfaketime.so.1"))
 }
 
 /// The same image name with other content; the DaemonSet makes the pod again.
