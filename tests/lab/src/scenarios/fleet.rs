@@ -7,8 +7,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::bench::Bench;
+use super::command::Rotation;
 use super::evidence::Files;
 use super::renewal::{FEWEST, served};
+use super::rotation::LIMIT;
 use super::tally::Tally;
 use super::watch::Watch;
 use crate::cluster;
@@ -40,6 +42,7 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
     eprintln!("lab: {}", figures.line());
     let _ = tally.test("renew, every node: no API request fails", || figures.none_failed_of(FEWEST));
     let _ = tally.test("renew, every node: restarts stay within their limits", || figures.restarts_within_limits());
+    let _ = tally.test("renew, every node: kill -9 of an agent in the middle, and the run completes", || killed(bench));
     tally.test(
         "renew, every node: one that is down is named and refused, nothing changes; --waive does without it",
         || node_down(bench),
@@ -57,6 +60,21 @@ fn all(bench: &Bench) -> Result<()> {
     match before.iter().find(|(node, serial)| after.get(*node) == Some(*serial)) {
         None => cluster::wait_serving(&bench.record, SOON),
         Some((node, _)) => bail!("the API server of {node} serves the old certificate: {}", done.out),
+    }
+}
+
+fn killed(bench: &Bench) -> Result<()> {
+    let (node, before) = (bench.other_control_plane()?, serials(bench)?);
+    let mut certctl = bench.certctl_command();
+    let mut run = Rotation::start(certctl.args(["--output", "json", "renew", "--all", "--yes"]))?;
+    run.wait_for("a control-plane node being changed", SOON, |event| {
+        event["type"] == "NodeChanging" && event["node"] == node.name.as_str()
+    })?;
+    bench.kill_agent(&node)?;
+    run.finish(LIMIT)?.expect(0)?;
+    match serials(bench)?.iter().find(|(node, serial)| before.get(*node) == Some(serial)) {
+        None => cluster::wait_serving(&bench.record, SOON),
+        Some((node, _)) => bail!("the API server of {node} serves the old certificate"),
     }
 }
 
