@@ -130,6 +130,18 @@ pub fn run_name(now: Timestamp) -> String {
     format!("{RUN}{}", now.strftime("%Y%m%dT%H%M%SZ"))
 }
 
+/// A name that no renewal of this node had before: two may begin in the same second.
+#[must_use]
+pub fn free_run_name(layout: &Layout, now: Timestamp) -> String {
+    let name = run_name(now);
+    let mut numbered = (2..).map(|number| format!("{name}.{number}"));
+    if layout.backup(&name).exists() {
+        numbered.find(|numbered| !layout.backup(numbered).exists()).unwrap_or(name)
+    } else {
+        name
+    }
+}
+
 /// Puts the certificates in their places, each together with its key; the files that they replace go into the back-ups of `run`.
 ///
 /// # Errors

@@ -177,7 +177,7 @@ impl Job<'_> {
         }
         let mut report = self.report(&plan);
         report.dry_run = false;
-        let run = renewal::run_name(self.context.now);
+        let run = renewal::free_run_name(self.layout, self.context.now);
         if !signed.is_empty() {
             self.write(&signed, &run, &mut report)?;
         }

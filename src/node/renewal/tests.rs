@@ -359,3 +359,12 @@ fn a_certificate_that_does_not_fit_its_key_or_is_gone_is_not_taken_for_renewed()
     let problem = standing(&fixture.layout, &names[1..]).unwrap_err().to_string();
     assert!(problem.contains("scheduler.conf") && problem.contains("it is not there"), "{problem}");
 }
+
+#[test]
+fn two_renewals_in_one_second_keep_their_back_ups_apart() {
+    let fixture = Fixture::new();
+    let first = free_run_name(&fixture.layout, fixture.now);
+    assert_eq!(first, run_name(fixture.now));
+    fs::create_dir_all(fixture.layout.backup(&first)).unwrap();
+    assert_eq!(free_run_name(&fixture.layout, fixture.now), format!("{first}.2"));
+}
