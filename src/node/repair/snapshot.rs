@@ -179,8 +179,10 @@ impl<'a> Snapshot<'a> {
     pub(super) fn put_back(&mut self) -> Result<PutBack, NodeError> {
         let mut kept: BTreeSet<String> = self.stands(false).into_iter().collect();
         // Half of a pair would not fit the other half.
-        for files in pairs().filter(|files| files.iter().any(|file| kept.contains(file))) {
-            kept.extend(files);
+        for files in pairs() {
+            if files.iter().any(|file| kept.contains(file)) {
+                kept.extend(files);
+            }
         }
         let mut changed = Vec::new();
         for set in self.sets(&kept)? {

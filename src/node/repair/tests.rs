@@ -172,7 +172,7 @@ fn undo_leaves_what_others_have_written_since_and_both_halves_of_such_a_pair() {
     assert!(!replaced(&fixture.layout).unwrap().contains(&crt));
     let (_, back) = undo(&fixture.layout, fixture.now).unwrap().unwrap();
     assert_eq!(back.kept, [crt.clone(), key.clone(), KUBELET_CLIENT.to_owned()]);
-    assert_eq!(fixture.read(&crt), b"a renewal with the same key");
+    assert_eq!(fixture.read(&crt), "a renewal with the same key");
     assert_eq!(fixture.read(&key), repaired_key);
     assert_eq!(fs::read_link(fixture.layout.path(KUBELET_CLIENT)).unwrap(), Path::new(kubelets));
     assert_eq!(fixture.read("/etc/kubernetes/scheduler.conf"), old, "what the repair wrote is put back");

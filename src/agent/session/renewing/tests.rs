@@ -95,7 +95,7 @@ async fn a_plan_changes_nothing_and_an_order_changes_what_it_names_once_whoever_
     assert_eq!((outcome.renewed[0].serial.as_str(), outcome.backup), (new.as_str(), None));
     assert_eq!(serial(root.path()), new);
 
-    first.renew(&NodePkiSpec::default(), 8, &Authorities::open(first.node.layout())).await;
+    first.renew((&NodePkiSpec::default(), None), 8, &Authorities::open(first.node.layout())).await;
     assert_eq!(first.renewing.answer, None, "what nobody asks for is not answered");
     for status in statuses.lock().unwrap().iter() {
         assert!(!status.to_string().contains("PRIVATE KEY"));

@@ -15,7 +15,7 @@ use super::evidence::Files;
 use super::on_node::{self, certctl, on, on_first};
 use super::tally::Tally;
 use crate::node::{Node, Role};
-use crate::process::{command, output, output_with_input, run, succeeds};
+use crate::process::{command, output, output_with_input, run};
 use crate::step::{step, wait_until};
 use crate::{cluster, container, paths, snapshot};
 
