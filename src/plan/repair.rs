@@ -231,7 +231,7 @@ impl Plan {
         inventory: &Inventory,
         Case { seen, now, .. }: Case<'_>,
     ) -> Option<Fault> {
-        let over = now.as_second() > certificate.not_after().as_second();
+        let over = ended(certificate, now);
         let ca = inventory.authorities.get(&name.authority()).map(|signer| &signer.certificate);
         if let Some(ca) = ca
             && ca.subject_der() != certificate.issuer_der()
@@ -323,6 +323,13 @@ impl Plan {
         all.dedup();
         all
     }
+}
+
+/// True from the certificate's last second on: Go refuses it in the course of that second (`crypto/x509`, `Certificate.Verify`), and who is
+/// refused must find something to repair.
+#[must_use]
+pub fn ended(certificate: &Certificate, now: Timestamp) -> bool {
+    now.as_second() >= certificate.not_after().as_second()
 }
 
 /// Kubeconfigs that do not trust the cluster CA as it is from now on, and are not made anew anyway.

@@ -14,7 +14,7 @@ use crate::node::renewal::{authority, inventory, kept_key, on_node, pair, small_
 use crate::pki::{BACKDATE, Certificate, KeyAlgorithm, Kubeconfig, PrivateKey};
 use crate::plan::Conf;
 use crate::plan::renewal::{AuthorityName, CertificateName, Held, Inventory, Place};
-use crate::plan::repair::Seen;
+use crate::plan::repair::{Seen, ended};
 
 /// kubeadm's lifetimes (`constants.CertificateValidityPeriod`, `CACertificateValidityPeriod`).
 const YEAR: SignedDuration = SignedDuration::from_hours(8760);
@@ -57,7 +57,7 @@ fn successors(
     now: Timestamp,
 ) -> BTreeMap<AuthorityName, Certificate> {
     let over = inventory.authorities.iter();
-    let over = over.filter(|(_, signer)| now.as_second() > signer.certificate.not_after().as_second());
+    let over = over.filter(|(_, signer)| ended(&signer.certificate, now));
     let prolonged = over.filter_map(|(&name, signer)| {
         let old = &signer.certificate;
         if let Some(new) = brought.iter().find(|new| succeeds(new, old, now)) {

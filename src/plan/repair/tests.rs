@@ -147,6 +147,13 @@ fn whatever_was_cut_off_the_next_run_does_the_rest_and_then_nothing() {
     }
 }
 
+/// kubeadm makes all of a node's certificates end in one second, and clients refuse them within it.
+#[test]
+fn in_its_last_second_a_certificate_is_over() {
+    let plan = Node::new().plan(365);
+    assert!(matches!(plan.steps[0].fault, Fault::Expired(end) if end == at(365)), "{:?}", plan.steps);
+}
+
 #[test]
 fn an_expired_ca_keeps_its_key_its_name_and_its_key_identifier() {
     let mut node = Node::with_ca_of(YEAR * 2);
