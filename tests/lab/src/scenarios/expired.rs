@@ -35,8 +35,8 @@ const REPAIR: [&str; 6] = ["repair", "--validity", "8760h", "--ca-validity", "87
 
 pub fn tell(options: &BenchOptions, tally: &mut Tally) -> Result<()> {
     // One that fails says nothing about the other.
-    let first = with_ssh(options, tally);
-    let second = by_hand(options, tally);
+    let first = by_hand(options, tally);
+    let second = with_ssh(options, tally);
     first.and(second)
 }
 
