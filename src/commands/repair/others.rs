@@ -68,10 +68,7 @@ impl Job<'_> {
         self.wait_for_life(begun).await?;
         let up = Instant::now();
         let cluster = self.as_administrator().await?;
-        if let Err(error) = cluster.write_new_ends(&repair::authorities(self.layout)).await {
-            let later = "a node that joins, or an API server that calls a webhook, may meet a CA that has expired";
-            self.context.ui.warn(&format!("{error}: {later}; the same command goes on"));
-        }
+        self.tell_new_ends(&cluster, up).await;
         round.done.extend(own);
         if let Some(user) = &self.args.ssh {
             let silent = self.silent(&cluster, up, &round.done).await?;
@@ -85,6 +82,20 @@ impl Job<'_> {
         let silent = self.silent(&cluster, up, &round.done).await?;
         self.tell(&silent);
         round.failed.pop().map_or(Ok(()), Err)
+    }
+
+    /// What the cluster's objects say of a CA that has a new end. No node of the cluster waits for it, so nothing fails here.
+    async fn tell_new_ends(&self, cluster: &Cluster, up: Instant) {
+        let authorities = repair::authorities(self.layout);
+        while let Err(error) = cluster.write_new_ends(&authorities).await {
+            tracing::debug!(%error, "cluster-info and caBundles");
+            if up.elapsed() > PATIENCE {
+                let later = "a node that joins, or an API server that calls a webhook, may meet a CA that has expired";
+                self.context.ui.warn(&format!("{error}: {later}; the same command goes on"));
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// For each silent node, the command that does all on it. The token goes in by stdin and is in no process's arguments.
