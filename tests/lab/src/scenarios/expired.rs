@@ -94,13 +94,13 @@ fn by_hand(options: &BenchOptions, tally: &mut Tally) -> Result<()> {
         || {
             let key = fs::read(bench.record.first_control_plane()?.root().join(CA_KEY))?;
             let since = cluster::now();
-            on_first(&bench, &REPAIR)?.expect(0)?;
+            let done = on_first(&bench, &REPAIR)?.expect(0)?;
             join_worker(&bench)?;
             whole(&bench, &since)?;
             if fs::read(bench.record.first_control_plane()?.root().join(CA_KEY))? != key {
                 bail!("the CA has another key: whoever trusted it trusts nobody now");
             }
-            joinable(&bench)
+            joinable(&bench).context(done.err)
         },
     )?;
     power_cut_since(&bench)?;
