@@ -210,7 +210,13 @@ fn with_cluster_ca(text: &str, cas: &[Certificate]) -> Result<String, String> {
     let pem: String = cas.iter().map(Certificate::to_pem).collect();
     let place = kubeconfig.pointer_mut(CLUSTER_INFO_CA).ok_or("names no cluster with a CA")?;
     *place = Value::from(base64::engine::general_purpose::STANDARD.encode(pem));
-    serde_saphyr::to_string(&kubeconfig).map_err(|error| error.to_string())
+    in_plain_lines(&kubeconfig)
+}
+
+/// As kubeadm writes it, the CA in one line: scripts take it out with `grep`.
+fn in_plain_lines(kubeconfig: &Value) -> Result<String, String> {
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    serde_saphyr::to_string_with_options(kubeconfig, options).map_err(|error| error.to_string())
 }
 
 /// The kubeconfig of cluster-info, its CAs with their new ends.
@@ -219,7 +225,7 @@ fn with_new_ends(text: &str, successors: &[Certificate]) -> Result<String, Strin
     let place = kubeconfig.pointer_mut(CLUSTER_INFO_CA).ok_or("names no cluster with a CA")?;
     let Some(new) = place.as_str().and_then(|base64| prolonged(base64, successors)) else { return Ok(text.to_owned()) };
     *place = Value::from(new);
-    serde_saphyr::to_string(&kubeconfig).map_err(|error| error.to_string())
+    in_plain_lines(&kubeconfig)
 }
 
 /// kubeadm's key in `kubeadm-config`.
@@ -359,6 +365,7 @@ mod tests {
         let ca = crate::pki::Material::planned("kubernetes", None, now).unwrap().ca;
         let text = "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: eA==\n    server: https://10.0.0.1:6443\n  name: \"\"\ncontexts: null\ncurrent-context: \"\"\nkind: Config\npreferences: {}\nusers: null\n";
         let edited = with_cluster_ca(text, std::slice::from_ref(&ca)).unwrap();
+        assert!(edited.contains("    certificate-authority-data: LS0tLS1"), "in one line: {edited}");
         let data = std::collections::BTreeMap::from([("kubeconfig".to_owned(), edited)]);
         assert_eq!(cluster_info(&ConfigMap { data: Some(data), ..ConfigMap::default() }), [ca.ca_id()]);
     }
