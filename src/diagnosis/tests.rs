@@ -537,6 +537,23 @@ fn the_files_of_one_node_are_judged_without_a_cluster() {
     assert_eq!(worst(&items, "trust/scheduler.conf (client) to kube-apiserver/verified"), Some(Satisfied));
 }
 
+/// A rotation's refusal names the whole object, `certctl inspect` the webhook.
+#[test]
+fn a_ca_bundle_that_stops_a_rotation_is_an_item_of_the_webhook_that_cannot_be_read() {
+    let refused = "its caBundle holds the cluster CA and something that cannot be read";
+    let items = after(|world| {
+        for name in ["good", "bad"] {
+            world.object(&format!("validatingwebhookconfiguration/policy/{name}"), "kubernetes");
+        }
+        let bad = &mut world.objects.last_mut().unwrap()[0].certificate;
+        (bad.problem, bad.fault) = (Some("no PEM".into()), Some(Fault::Unreadable));
+        let name = "validatingwebhookconfiguration/policy";
+        world.sight.objects.broken_bundles.insert(name.into(), "no PEM".into());
+    });
+    let named: Vec<_> = items.iter().filter(|item| item.message.starts_with(refused)).map(key).collect();
+    assert_eq!(named, ["objects/validatingwebhookconfiguration/policy/bad/validity"]);
+}
+
 #[test]
 fn groups_can_be_chosen() {
     let world = World::new();

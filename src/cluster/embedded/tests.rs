@@ -39,7 +39,10 @@ fn play(call: &Call, pem: &str) -> Answer {
         ]),
         path if path.ends_with("/validatingwebhookconfigurations") => list(&[json!({
             "metadata": { "name": "policy" },
-            "webhooks": [{ "clientConfig": { "caBundle": base64 } }, { "clientConfig": { "caBundle": "%" } }],
+            "webhooks": [
+                { "name": "pods.example.org", "clientConfig": { "caBundle": base64 } },
+                { "clientConfig": { "caBundle": "%" } },
+            ],
         })]),
         path if path.ends_with("/apiservices") => {
             list(&[json!({ "metadata": { "name": "v1.metrics" }, "spec": { "caBundle": base64 } })])
@@ -71,7 +74,7 @@ async fn every_place_of_a_ca_is_read_and_what_may_not_be_read_is_said() {
             ("configmap/kube-system/extension-apiserver-authentication/client-ca-file", true),
             ("configmap/kube-system/extension-apiserver-authentication/requestheader-client-ca-file", true),
             ("secret/ns/ci", true),
-            ("validatingwebhookconfiguration/policy/0", true),
+            ("validatingwebhookconfiguration/policy/pods.example.org", true),
             ("validatingwebhookconfiguration/policy/1", false),
             ("apiservice/v1.metrics", true),
         ]
