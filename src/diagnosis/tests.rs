@@ -200,9 +200,8 @@ impl World {
         };
         for (name, node) in &self.nodes {
             let state = self.sight.inventory.nodes.get(name).map(|node| node.state.clone());
-            evidence.rows.extend(rows_of(Some(name), &node.rows, state.as_ref(), &BTreeMap::new()));
             let view = crate::inspection::NodeView { facts: node.view.facts.clone(), state };
-            evidence.nodes.insert(name.clone(), view);
+            evidence.add_node(Some(name), &node.rows, view, &BTreeMap::new());
         }
         evidence.rows.extend(merged_trust(self.objects.clone()));
         evidence

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::inspection::{findings, rows_of};
+use crate::inspection::{NodeView, findings, rows_of};
 use crate::pki::CaId;
-use crate::plan::{ConfState, EndpointState, Fault, LeafState, NodeState, ProcessState};
+use crate::plan::{ConfState, EndpointState, Fault, LeafState, NodeFacts, NodeState, ProcessState};
 
 const YEAR: i64 = 365 * 86_400;
 
@@ -82,6 +82,32 @@ fn wide_tells_node_generation_and_what_is_loaded_and_served() {
     let wide = report(rows).text(true);
     assert!(wide.starts_with("NODE   CERTIFICATE "), "{wide}");
     assert!(wide.contains("on disk, loaded") && wide.contains("CAVERSION"), "{wide}");
+}
+
+/// kubeadm's own column is there too: the key of etcd's CA is not on this node.
+#[test]
+fn wide_shows_every_column() {
+    let conf = ConfState { issuer: Some(CaId::planned("1")), not_after: 7200, ..ConfState::default() };
+    let mut state = NodeState::default();
+    state.loaded.scheduler = Some(ProcessState { conf: Some(conf), ..ProcessState::default() });
+    let mut certificates: Vec<CertificateRow> = node_rows(None).into_iter().map(|row| row.certificate).collect();
+    let mut etcd = authority("/etc/kubernetes/pki/etcd/ca.crt");
+    etcd.ca_id = Some(CaId::planned("2"));
+    etcd.issuer_id = etcd.ca_id.clone();
+    certificates.push(etcd);
+    certificates[0].key_mode = Some("0600".into());
+    certificates[1].issuer_id = Some(CaId::planned("2"));
+    for (row, subject) in certificates.iter_mut().zip(["kubernetes", "cp-1", "scheduler", "kubelet", "etcd-ca"]) {
+        row.subject = format!("CN={subject}");
+        row.key_algorithm = if row.kind == CertificateKind::Authority { "RSA-4096" } else { "ECDSA-P256" }.into();
+    }
+    certificates[2].usages = vec!["client auth".into()];
+    let facts = NodeFacts { control_plane: true, ..NodeFacts::default() };
+    let mut evidence = Evidence::default();
+    let view = NodeView { facts, state: Some(state) };
+    evidence.add_node(Some("cp-1"), &certificates, view, &BTreeMap::from([(CaId::planned("1"), 1)]));
+    let wide = InspectReport::new(evidence, Vec::new(), Timestamp::UNIX_EPOCH).text(true);
+    insta::assert_snapshot!(wide, @"");
 }
 
 #[test]
