@@ -116,7 +116,8 @@ fn odd(name: &str, file: &OddFile) -> Finding {
             Severity::Warning,
             FindingId::Symlink,
             format!(
-                "it is a symbolic link to {detail}; kubeadm and certctl replace files, and would leave the target as it is"
+                "it is a symbolic link to {detail}: `certctl renew` and `certctl repair` refuse to replace it, a rotation replaces the link and \
+                 leaves its target as it is"
             ),
             "put the file itself there".to_owned(),
         ),
