@@ -467,7 +467,11 @@ fn what_a_control_plane_node_has_no_ca_key_for_is_managed_elsewhere() {
     };
     let etcd = "/etc/kubernetes/pki/etcd/ca.crt";
     let wanted = [(CA, false), (etcd, true), (APISERVER, false), (PEER, true), (SCHEDULER, false)];
-    assert_eq!(external(true), wanted.map(|(path, external)| (path.to_owned(), external)), "kubelets renew by themselves");
+    assert_eq!(
+        external(true),
+        wanted.map(|(path, external)| (path.to_owned(), external)),
+        "kubelets renew by themselves"
+    );
     assert_eq!(external(false), [], "on a worker the CA's key is nowhere");
 }
 

@@ -137,7 +137,7 @@ fn places(row: &InspectRow) -> Vec<Labels> {
 /// A Secret, a ConfigMap, or a caBundle of an object.
 fn object(path: &str) -> Labels {
     let parts: Vec<&str> = path.split('/').collect();
-    let key = |name| if name == "cluster-info" { "kubeconfig" } else { "ca.crt" };
+    let key = |name: &str| if name == "cluster-info" { "kubeconfig" } else { "ca.crt" };
     match parts.as_slice() {
         [kind @ ("secret" | "configmap"), namespace, name, rest @ ..] => {
             let key = rest.first().copied().unwrap_or_else(|| key(name));
@@ -145,7 +145,7 @@ fn object(path: &str) -> Labels {
             labels.into_iter().map(|(label, value)| (format!("{kind}_{label}"), value.to_owned())).collect()
         }
         [kind, name, rest @ ..] => {
-            let known = CA_BUNDLES.iter().find(|(ours, _)| ours == kind).map_or(*kind, |(_, theirs)| theirs);
+            let known = CA_BUNDLES.iter().find(|(ours, _)| ours == kind).map_or(*kind, |(_, theirs)| *theirs);
             let mut labels = named([("cabundle_resource_kind", known), ("cabundle_resource_name", *name)]);
             labels.extend(rest.first().map(|entry| ("cabundle_entry".to_owned(), (*entry).to_owned())));
             labels
