@@ -188,7 +188,8 @@ fn a_format_that_makes_no_sense_is_wrong_usage() -> Outcome {
 #[test]
 fn the_schema_names_its_document() -> Outcome {
     let sandbox = Sandbox::new()?;
-    for kind in ["CertificateList", "CertificateCheck", "CertificateMap"] {
+    let kinds = ["CertificateList", "CertificateCheck", "CertificateMap", "Diagnosis"];
+    for kind in kinds.into_iter().chain(["Renewal", "FleetRenewal", "Repair", "Credential"]) {
         let run = sandbox.run(&["schema", kind])?;
         let schema: serde_json::Value = serde_json::from_str(&run.stdout)?;
         assert_eq!(schema["properties"]["kind"]["const"], kind);
