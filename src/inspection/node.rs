@@ -116,8 +116,7 @@ fn odd(name: &str, file: &OddFile) -> Finding {
             Severity::Warning,
             FindingId::Symlink,
             format!(
-                "it is a symbolic link to {detail}: `certctl renew` and `certctl repair` refuse to replace it, a rotation replaces the link and \
-                 leaves its target as it is"
+                "it is a symbolic link to {detail}: `renew` and `repair` refuse it, a rotation replaces the link, not its target"
             ),
             "put the file itself there".to_owned(),
         ),
