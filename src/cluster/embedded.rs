@@ -22,7 +22,7 @@ use crate::pki::{Certificate, CertificateRequest};
 /// The CAs that one object hands out; what cannot be read is its reason.
 #[derive(Clone, Debug)]
 pub struct Bundle {
-    /// `kind/namespace/name`, or `kind/name`.
+    /// `kind/namespace/name`, or `kind/name`; of a webhook `kind/name/webhook`.
     pub object: String,
     /// In order.
     pub certificates: Vec<Result<Certificate, String>>,
@@ -155,14 +155,12 @@ impl Cluster {
         let kind = resource.kind.to_lowercase();
         pages(&api, &resource.plural, |object: DynamicObject| {
             let name = object.metadata.name.as_deref().unwrap_or_default();
-            let paths = expand(&object.data, pointer);
-            let one = paths.len() == 1;
-            let bundle = |(number, path): (usize, &String)| {
-                let base64 = object.data.pointer(path)?.as_str().filter(|base64| !base64.is_empty())?;
-                let object = if one { format!("{kind}/{name}") } else { format!("{kind}/{name}/{number}") };
-                Bundle::of_base64(object, base64)
+            let bundle = |path: String| {
+                let base64 = object.data.pointer(&path)?.as_str().filter(|base64| !base64.is_empty())?;
+                let webhook = webhook(&object.data, &path).map(|name| format!("/{name}")).unwrap_or_default();
+                Bundle::of_base64(format!("{kind}/{name}{webhook}"), base64)
             };
-            paths.iter().enumerate().filter_map(bundle).collect()
+            expand(&object.data, pointer).into_iter().filter_map(bundle).collect()
         })
         .await
     }
@@ -207,6 +205,14 @@ impl Cluster {
         })
         .await
     }
+}
+
+/// The webhook to which a path leads, of an object that has several: its name, which is unique in the object
+/// (`pkg/apis/admissionregistration/validation/validation.go`).
+fn webhook(data: &Value, path: &str) -> Option<String> {
+    let (number, _) = path.strip_prefix("/webhooks/")?.split_once('/')?;
+    let name = data.pointer(&format!("/webhooks/{number}/name")).and_then(Value::as_str);
+    Some(name.unwrap_or(number).to_owned())
 }
 
 fn text(bytes: ByteString) -> String {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::SignedDuration;
 
+pub(super) use self::report::Credential;
 use self::report::{Outcome, tell};
 use super::credential_plugin;
 use crate::cluster::{Access, Cluster};

@@ -2,9 +2,12 @@
 
 use schemars::Schema;
 
+use super::get_credentials::Credential;
 use crate::context::Context;
 use crate::error::Error;
 use crate::ui::inspect::{CheckReport, InspectReport, MapReport};
+use crate::ui::renewal::{FleetReport, RenewalReport};
+use crate::ui::repair::RepairReport;
 use crate::ui::{DiagnosisReport, View, schema_of};
 
 /// The documents, by their `kind`.
@@ -22,10 +25,31 @@ pub(super) enum Document {
     /// `certctl diagnose`
     #[value(name = "Diagnosis")]
     Diagnosis,
+    /// `certctl renew --root`
+    #[value(name = "Renewal")]
+    Renewal,
+    /// `certctl renew --dry-run`
+    #[value(name = "FleetRenewal")]
+    FleetRenewal,
+    /// `certctl repair`
+    #[value(name = "Repair")]
+    Repair,
+    /// `certctl get-credentials`
+    #[value(name = "Credential")]
+    Credential,
 }
 
 impl Document {
-    pub(super) const ALL: [Self; 4] = [Self::List, Self::Check, Self::Map, Self::Diagnosis];
+    pub(super) const ALL: [Self; 8] = [
+        Self::List,
+        Self::Check,
+        Self::Map,
+        Self::Diagnosis,
+        Self::Renewal,
+        Self::FleetRenewal,
+        Self::Repair,
+        Self::Credential,
+    ];
 
     pub(super) const fn kind(self) -> &'static str {
         match self {
@@ -33,6 +57,10 @@ impl Document {
             Self::Check => CheckReport::KIND,
             Self::Map => MapReport::KIND,
             Self::Diagnosis => DiagnosisReport::KIND,
+            Self::Renewal => RenewalReport::KIND,
+            Self::FleetRenewal => FleetReport::KIND,
+            Self::Repair => RepairReport::KIND,
+            Self::Credential => Credential::KIND,
         }
     }
 
@@ -43,6 +71,10 @@ impl Document {
             Self::Check => schema_of::<CheckReport>(),
             Self::Map => schema_of::<MapReport>(),
             Self::Diagnosis => schema_of::<DiagnosisReport>(),
+            Self::Renewal => schema_of::<RenewalReport>(),
+            Self::FleetRenewal => schema_of::<FleetReport>(),
+            Self::Repair => schema_of::<RepairReport>(),
+            Self::Credential => schema_of::<Credential>(),
         };
         Ok(serde_json::to_string_pretty(&schema)? + "\n")
     }

@@ -64,7 +64,11 @@ fn object(path: &str, rows: &[&InspectRow], blockers: &[Blocker], ledger: &mut L
 }
 
 fn content(name: &str, subject: &Subject, rows: &[&InspectRow], blockers: &[Blocker], ledger: &mut Ledger<'_>) {
-    let broken = blockers.iter().find(|blocker| blocker.topic == Topic::CaBundle && blocker.object == name);
+    // A rotation names the whole object, a row the webhook of it.
+    let unreadable = || rows.iter().any(|row| row.certificate.problem.is_some());
+    let within = |object: &str| name.strip_prefix(object).is_some_and(|rest| rest.starts_with('/'));
+    let about = |object: &str| object == name || (within(object) && unreadable());
+    let broken = blockers.iter().find(|blocker| blocker.topic == Topic::CaBundle && about(&blocker.object));
     if let Some(broken) = broken {
         ledger.take(subject, &[FindingId::Unreadable]);
         ledger.add(subject, Check::Validity, Verdict::Failed, &broken.problem, &broken.remedy);

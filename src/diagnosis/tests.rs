@@ -200,9 +200,8 @@ impl World {
         };
         for (name, node) in &self.nodes {
             let state = self.sight.inventory.nodes.get(name).map(|node| node.state.clone());
-            evidence.rows.extend(rows_of(Some(name), &node.rows, state.as_ref(), &BTreeMap::new()));
             let view = crate::inspection::NodeView { facts: node.view.facts.clone(), state };
-            evidence.nodes.insert(name.clone(), view);
+            evidence.add_node(Some(name), &node.rows, view, &BTreeMap::new());
         }
         evidence.rows.extend(merged_trust(self.objects.clone()));
         evidence
@@ -535,6 +534,23 @@ fn the_files_of_one_node_are_judged_without_a_cluster() {
     let groups: BTreeSet<Group> = items.iter().map(|item| item.group).collect();
     assert!(groups.iter().all(|group| group.in_files()) && !groups.contains(&Group::Serving), "{groups:?}");
     assert_eq!(worst(&items, "trust/scheduler.conf (client) to kube-apiserver/verified"), Some(Satisfied));
+}
+
+/// A rotation's refusal names the whole object, `certctl inspect` the webhook.
+#[test]
+fn a_ca_bundle_that_stops_a_rotation_is_an_item_of_the_webhook_that_cannot_be_read() {
+    let refused = "its caBundle holds the cluster CA and something that cannot be read";
+    let items = after(|world| {
+        for name in ["good", "bad"] {
+            world.object(&format!("validatingwebhookconfiguration/policy/{name}"), "kubernetes");
+        }
+        let bad = &mut world.objects.last_mut().unwrap()[0].certificate;
+        (bad.problem, bad.fault) = (Some("no PEM".into()), Some(Fault::Unreadable));
+        let name = "validatingwebhookconfiguration/policy";
+        world.sight.objects.broken_bundles.insert(name.into(), "no PEM".into());
+    });
+    let named: Vec<_> = items.iter().filter(|item| item.message.starts_with(refused)).map(key).collect();
+    assert_eq!(named, ["objects/validatingwebhookconfiguration/policy/bad/validity"]);
 }
 
 #[test]

@@ -74,7 +74,7 @@ ids! {
     KeyReadable "key-readable" "A file with a private key can be read by others than its owner.",
     Writable "writable-by-others" "A certificate or key file can be written by others than its owner.",
     WrongOwner "wrong-owner" "A file of the PKI belongs neither to root nor to the owner of the root folder.",
-    Symlink "unexpected-symlink" "A symbolic link where kubeadm has a file: a renewal replaces the link, not its target.",
+    Symlink "unexpected-symlink" "A symbolic link where kubeadm has a file: `renew` and `repair` refuse it, a rotation replaces the link.",
     HardLink "hard-link" "The file has a second name: a change in place changes both, a replacement only one.",
     NotAFile "not-a-file" "A pipe, socket, device or folder where a certificate file should be.",
     HugeFile "huge-file" "A file of the PKI folder is too large to be a certificate; it was not read.",

@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::plan::{NodeFacts, NodeState};
+use crate::pki::CaId;
+use crate::plan::{CertificateRow, NodeFacts, NodeState};
 
 /// What is known of one node besides its certificates.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,25 @@ pub struct Evidence {
     pub rotating: bool,
     /// What could not be looked at, in words.
     pub unread: Vec<String>,
+}
+
+impl Evidence {
+    /// Takes in what was seen of one node. `name` is absent for files that were read without a cluster; `versions` are the cluster's
+    /// generations.
+    pub fn add_node(
+        &mut self,
+        name: Option<&str>,
+        certificates: &[CertificateRow],
+        view: NodeView,
+        versions: &BTreeMap<CaId, u32>,
+    ) {
+        let mut rows = rows_of(name, certificates, view.state.as_ref(), versions);
+        if view.facts.control_plane {
+            row::tell_external(&mut rows);
+        }
+        self.rows.extend(rows);
+        self.nodes.insert(name.unwrap_or_default().to_owned(), view);
+    }
 }
 
 /// Everything that is wrong, the worst first. `within` is how much life must be left; without it each kind of certificate has its own measure.

@@ -116,7 +116,7 @@ fn odd(name: &str, file: &OddFile) -> Finding {
             Severity::Warning,
             FindingId::Symlink,
             format!(
-                "it is a symbolic link to {detail}; kubeadm and certctl replace files, and would leave the target as it is"
+                "it is a symbolic link to {detail}: `renew` and `repair` refuse it, a rotation replaces the link, not its target"
             ),
             "put the file itself there".to_owned(),
         ),

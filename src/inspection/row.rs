@@ -50,6 +50,10 @@ pub struct InspectRow {
     /// Generation of the CA that signed it, or of the CA itself; absent when the cluster does not know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_version: Option<u32>,
+    /// True when the key of the CA that signed it, or of the CA itself, is not on this control-plane node: nobody can renew it here
+    /// (`kubeadm certs check-expiration`). Absent for what the kubelet renews by itself, and outside control-plane nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub externally_managed: Option<bool>,
     /// Where it is seen.
     pub state: BTreeSet<Presence>,
     /// Other objects that hold the very same certificates.
@@ -93,11 +97,30 @@ pub fn rows_of(
         name: name_of(certificate),
         signed_by: certificate.issuer_id.as_ref().and_then(|ca| authorities.get(ca).cloned()),
         ca_version: generation(certificate, versions),
+        externally_managed: None,
         state: presence(certificate, state),
         also: Vec::new(),
         certificate: certificate.clone(),
     };
     certificates.iter().map(row).collect()
+}
+
+/// Says of the rows of one control-plane node which are managed elsewhere: those of a CA without its key
+/// (`cmd/kubeadm/app/phases/certs/certs.go`, `UsingExternalCA`).
+pub(super) fn tell_external(rows: &mut [InspectRow]) {
+    let keys: BTreeMap<String, bool> = rows
+        .iter()
+        .filter(|row| row.certificate.kind == CertificateKind::Authority && row.certificate.index == 0)
+        .map(|row| (row.name.clone(), row.certificate.key_mode.is_some()))
+        .collect();
+    for row in rows.iter_mut().filter(|row| row.is_kubeadms()) {
+        let authority = match row.certificate.kind {
+            CertificateKind::Authority => Some(kubeadm_name(&row.certificate.path)),
+            CertificateKind::Leaf | CertificateKind::KubeconfigClient => row.signed_by.clone(),
+            _ => None,
+        };
+        row.externally_managed = authority.and_then(|name| keys.get(&name)).map(|has_key| !has_key);
+    }
 }
 
 /// Trust bundles with the same content become one: a cluster has one kube-root-ca.crt per namespace. `paths` are in the order wanted.

@@ -122,8 +122,9 @@ impl Node {
     }
 
     pub(crate) fn evidence(self) -> Evidence {
-        let rows = rows_of(Some("cp-1"), &self.rows, self.view.state.as_ref(), &BTreeMap::new());
-        Evidence { rows, nodes: BTreeMap::from([("cp-1".into(), self.view)]), ..Evidence::default() }
+        let mut evidence = Evidence::default();
+        evidence.add_node(Some("cp-1"), &self.rows, self.view, &BTreeMap::new());
+        evidence
     }
 }
 
@@ -453,6 +454,25 @@ fn bundles_with_the_same_content_become_one() {
     let names: Vec<&str> = merged.iter().map(|row| row.name.as_str()).collect();
     assert_eq!(names, ["configmap/a/kube-root-ca.crt (+1 more)", "configmap/b/kube-root-ca.crt", "secret/c/token"]);
     assert_eq!(merged[0].also, ["configmap/c/kube-root-ca.crt"]);
+}
+
+#[test]
+fn what_a_control_plane_node_has_no_ca_key_for_is_managed_elsewhere() {
+    let external = |control_plane: bool| {
+        let mut node = Node::new();
+        node.view.facts.control_plane = control_plane;
+        node.row(CA).key_mode = Some("0600".into());
+        let told = |row: InspectRow| Some((row.certificate.path, row.externally_managed?));
+        node.evidence().rows.into_iter().filter_map(told).collect::<Vec<_>>()
+    };
+    let etcd = "/etc/kubernetes/pki/etcd/ca.crt";
+    let wanted = [(CA, false), (etcd, true), (APISERVER, false), (PEER, true), (SCHEDULER, false)];
+    assert_eq!(
+        external(true),
+        wanted.map(|(path, external)| (path.to_owned(), external)),
+        "kubelets renew by themselves"
+    );
+    assert_eq!(external(false), [], "on a worker the CA's key is nowhere");
 }
 
 #[test]

@@ -121,6 +121,7 @@ impl Reader<'_> {
             }
             Err(error) => self.broken(&named, 0, CertificateKind::KubeconfigAuthority, error.to_string()),
         }
+        self.reading.rows.iter_mut().filter(|row| row.path == named).for_each(|row| row.stands_in(&parsed));
         self.reading.state.confs.insert(conf, state);
     }
 

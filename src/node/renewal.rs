@@ -145,7 +145,8 @@ pub fn free_run_name(layout: &Layout, now: Timestamp) -> String {
 /// Puts the certificates in their places, each together with its key; the files that they replace go into the back-ups of `run`.
 ///
 /// # Errors
-/// The failing call. Everything is then as it was, except when only tidying up failed, which [`put_right`] makes good.
+/// The failing call. Everything is then as it was, with two exceptions: when only tidying up failed, everything is new and [`put_right`] makes
+/// good; when a certificate of the kubelet's own could not be moved on, what was replaced before it is new.
 pub fn write(layout: &Layout, signed: &[Signed], run: &str, now: Timestamp) -> Result<(), NodeError> {
     let sets = signed.iter().filter_map(|signed| set(layout, signed).transpose()).collect::<Result<Vec<_>, _>>()?;
     enough_space(layout, &sets)?;

@@ -67,8 +67,9 @@ pub struct Recovered {
 /// Replaces the files of every set.
 ///
 /// # Errors
-/// The first failing call. Up to step 4 of the last set everything is then put back as it was; after it everything is new, and what could not
-/// be tidied up is the business of [`recover`].
+/// The first failing call. Up to step 4 of the last set everything is then put back as it was, as far as the disk can still be written: a set
+/// whose link had moved on and cannot be moved back stays new. After it everything is new, and what could not be tidied up is the business of
+/// [`recover`], here as there.
 pub(super) fn replace_all(sets: &[FileSet]) -> Result<(), NodeError> {
     sets.iter().try_for_each(FileSet::check)?;
     let staged = sets.iter().try_for_each(FileSet::stage);
@@ -76,7 +77,8 @@ pub(super) fn replace_all(sets: &[FileSet]) -> Result<(), NodeError> {
     if let Err(error) = switched {
         for set in sets {
             if let Err(second) = set.put_back() {
-                // The first error is the one to report; what is left is the old state, seen through the link.
+                // The first error is the one to report. Each set is whole, and is what its link leads to: the old files, or, where the link
+                // could not be moved back, the new ones.
                 tracing::warn!(set = set.name, error = %second, "could not be tidied up; the same command does it");
             }
         }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::pki::{CaId, Certificate, hex};
+use crate::pki::{CaId, Certificate, Kubeconfig, hex};
 
 /// What a certificate is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +56,9 @@ pub struct CertificateRow {
     pub index: u32,
     /// What it is there for.
     pub kind: CertificateKind,
+    /// Name of the user or cluster of a kubeconfig in which it stands; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
     /// Subject as Go prints it.
     #[serde(default)]
     pub subject: String,
@@ -129,6 +132,7 @@ impl CertificateRow {
             path: path.to_owned(),
             index: u32::try_from(index).unwrap_or(u32::MAX),
             kind,
+            entry: None,
             subject: certificate.subject(),
             sans,
             issuer: certificate.issuer_subject(),
@@ -154,6 +158,7 @@ impl CertificateRow {
             path: path.to_owned(),
             index: u32::try_from(index).unwrap_or(u32::MAX),
             kind,
+            entry: None,
             subject: String::new(),
             sans: Vec::new(),
             issuer: String::new(),
@@ -172,6 +177,16 @@ impl CertificateRow {
             problem: Some(problem),
             fault: Some(Fault::Unreadable),
         }
+    }
+
+    /// Notes in which entry of its kubeconfig it stands.
+    pub(crate) fn stands_in(&mut self, conf: &Kubeconfig) {
+        let name = match self.kind {
+            CertificateKind::KubeconfigClient => conf.user_name(),
+            CertificateKind::KubeconfigAuthority => conf.cluster_name(),
+            _ => "",
+        };
+        self.entry = Some(name.to_owned()).filter(|name| !name.is_empty());
     }
 }
 

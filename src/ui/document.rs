@@ -109,7 +109,7 @@ fn render<V: View>(view: &V, format: Format, now: Timestamp) -> std::io::Result<
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[derive(Serialize)]
@@ -155,5 +155,55 @@ mod tests {
     fn tables_have_more_columns_when_wide() {
         assert_eq!(shown(Format::Table), "LEFT\n7\n");
         assert_eq!(shown(Format::Wide), "LEFT   MORE\n7      x\n");
+    }
+
+    /// Every field that is printed is in the schema and of its type, and every field that it requires is printed.
+    pub(crate) fn fits<V: View + JsonSchema>(view: &V) {
+        let schema = serde_json::to_value(schema_of::<V>()).unwrap();
+        let mut printed = serde_json::to_value(view).unwrap();
+        for field in ["apiVersion", "kind", "generatedAt"] {
+            printed[field] = "x".into();
+        }
+        check(&schema, &schema, &printed, V::KIND);
+    }
+
+    fn check(root: &serde_json::Value, schema: &serde_json::Value, value: &serde_json::Value, at: &str) {
+        if let Some(reference) = schema["$ref"].as_str() {
+            return check(root, root.pointer(reference.trim_start_matches('#')).unwrap(), value, at);
+        }
+        let types: Vec<&str> = match &schema["type"] {
+            serde_json::Value::Array(all) => all.iter().filter_map(serde_json::Value::as_str).collect(),
+            one => one.as_str().into_iter().collect(),
+        };
+        assert!(
+            types.is_empty() || type_of(value).iter().any(|name| types.contains(name)),
+            "{at} is no {types:?}: {value}"
+        );
+        if let Some(fields) = value.as_object() {
+            let known = schema["properties"].as_object().unwrap_or_else(|| panic!("{at} has no properties: {schema}"));
+            for (name, field) in fields {
+                check(root, known.get(name).unwrap_or_else(|| panic!("{at}.{name} is in no schema")), field, name);
+            }
+            for name in schema["required"].as_array().into_iter().flatten() {
+                assert!(fields.contains_key(name.as_str().unwrap()), "{at} lacks {name}");
+            }
+        }
+        for item in value.as_array().into_iter().flatten() {
+            check(root, &schema["items"], item, at);
+        }
+    }
+
+    /// The names that JSON Schema has for the type of a value.
+    fn type_of(value: &serde_json::Value) -> &'static [&'static str] {
+        use serde_json::Value::{Array, Bool, Null, Number, Object, String};
+        match value {
+            Null => &["null"],
+            Bool(_) => &["boolean"],
+            Number(number) if number.is_f64() => &["number"],
+            Number(_) => &["integer", "number"],
+            String(_) => &["string"],
+            Array(_) => &["array"],
+            Object(_) => &["object"],
+        }
     }
 }

@@ -238,6 +238,7 @@ impl InspectReport {
             .filter(|(head, only_wide, _)| match *head {
                 "NODE" => on_nodes,
                 "PROBLEM" => problems,
+                "EXTERNALLY-MANAGED" => wide && rows().any(|row| row.externally_managed.is_some()),
                 // A file's name says little about what stands in it.
                 "SUBJECT" => wide || rows().any(|row| row.name.starts_with(&row.certificate.path)),
                 _ => wide || !only_wide,
@@ -255,13 +256,14 @@ impl InspectReport {
 type Cell = fn(&InspectRow, Timestamp, bool) -> String;
 
 /// Head, whether only `-o wide` shows it, and how a cell is made.
-const COLUMNS: [(&str, bool, Cell); 12] = [
+const COLUMNS: [(&str, bool, Cell); 13] = [
     ("NODE", false, |row, _, _| row.node.clone().unwrap_or_default()),
     ("CERTIFICATE", false, |row, _, _| row.name.clone()),
     ("EXPIRES", false, expires),
     ("RESIDUAL-TIME", false, |row, now, _| residual(&row.certificate, now)),
     ("CA", false, |row, _, _| row.signed_by.clone().unwrap_or_else(|| row.certificate.issuer.clone())),
     ("CAVERSION", true, |row, _, _| row.ca_version.map(|version| version.to_string()).unwrap_or_default()),
+    ("EXTERNALLY-MANAGED", true, |row, _, _| managed(row).to_owned()),
     ("STATE", true, |row, _, _| row.state.iter().copied().map(Presence::word).collect::<Vec<_>>().join(", ")),
     ("USAGE", true, |row, _, _| row.certificate.usages.join(", ")),
     ("SUBJECT", true, |row, _, _| row.certificate.subject.clone()),
@@ -269,6 +271,14 @@ const COLUMNS: [(&str, bool, Cell); 12] = [
     ("PATH", true, |row, _, _| row.certificate.path.clone()),
     ("PROBLEM", false, |row, _, _| row.certificate.problem.clone().unwrap_or_default()),
 ];
+
+const fn managed(row: &InspectRow) -> &'static str {
+    match row.externally_managed {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "",
+    }
+}
 
 fn expires(row: &InspectRow, _now: Timestamp, wide: bool) -> String {
     if row.certificate.not_after.is_empty() || wide {

@@ -13,6 +13,8 @@ pub mod repair;
 mod table;
 
 pub use diagnosis::{DiagnosisReport, Summary};
+#[cfg(test)]
+pub(crate) use document::tests::fits;
 pub use document::{API_VERSION, View, schema_of};
 pub use format::{Format, FormatParser};
 pub use log::start_log;

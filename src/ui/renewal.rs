@@ -1,6 +1,7 @@
 //! The view of `certctl renew`: what is renewed, what is left, what stands in the way.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::document::View;
@@ -8,7 +9,7 @@ use super::table::Table;
 use crate::plan::renewal::{Action, CertificateName, Change, Plan, ProofRow, RenewalRow, rows};
 
 /// The plan of a renewal, or what has come of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RenewalReport {
     /// True when nothing was changed.
@@ -49,7 +50,7 @@ impl View for RenewalReport {
 }
 
 /// One node of a renewal through the agents.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FleetReportNode {
     /// The node.
@@ -72,7 +73,7 @@ pub struct FleetReportNode {
 }
 
 /// The plan of a renewal through the agents, or what has come of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FleetReport {
     /// True when nothing was changed.
@@ -152,4 +153,69 @@ fn cells(row: &RenewalRow, noted: bool, wide: bool) -> Vec<String> {
 
 fn day(time: Timestamp) -> String {
     time.strftime("%b %d, %Y %H:%M UTC").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::fits;
+
+    fn row(action: Action, change: Option<Change>) -> RenewalRow {
+        let name = CertificateName::EtcdServer;
+        RenewalRow {
+            name,
+            action,
+            old_not_after: change.as_ref().map(|_| Timestamp::UNIX_EPOCH),
+            reason: change.is_none().then(|| "not due".to_owned()),
+            remarkable: change.is_none(),
+            remedy: change.is_none().then(|| "name it".to_owned()),
+            files: name.files(),
+            authority: "etcd".into(),
+            change,
+        }
+    }
+
+    /// Every field is printed by one of them, and what may be absent is absent in the other.
+    fn certificates() -> Vec<RenewalRow> {
+        let change = Change {
+            subject: "CN=cp-1".into(),
+            old_serial: "1".into(),
+            serial: Some("2".into()),
+            not_after: Some(Timestamp::UNIX_EPOCH),
+            cut_short: true,
+            key_algorithm: "ECDSA-P256".into(),
+            new_key: true,
+            restarts: Some("kube-scheduler".into()),
+        };
+        vec![row(Action::Renew, Some(change)), row(Action::Keep, None)]
+    }
+
+    fn proofs() -> Vec<ProofRow> {
+        vec![ProofRow { name: CertificateName::EtcdServer, address: "127.0.0.1:2379".into(), seen: "new".into() }]
+    }
+
+    #[test]
+    fn what_is_printed_as_json_fits_the_schema() {
+        let restarts = vec!["kube-scheduler".to_owned()];
+        let backup = Some("/var/lib/certctl/backup/renew-1".to_owned());
+        fits(&RenewalReport::new(&Plan::default(), false));
+        fits(&RenewalReport {
+            dry_run: false,
+            certificates: certificates(),
+            restarts: restarts.clone(),
+            backup: backup.clone(),
+            proofs: proofs(),
+        });
+        let node = FleetReportNode {
+            node: "cp-1".into(),
+            certificates: certificates(),
+            restarts,
+            backup,
+            proofs: proofs(),
+            problem: Some("disk full".into()),
+            proved: false,
+        };
+        let planned = FleetReportNode { backup: None, proofs: Vec::new(), problem: None, ..node.clone() };
+        fits(&FleetReport { dry_run: true, nodes: vec![node, planned] });
+    }
 }

@@ -1,6 +1,7 @@
 //! The view of `certctl repair`: what is wrong with which certificate, and what becomes of it.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::document::View;
@@ -9,7 +10,7 @@ use crate::plan::renewal::{AuthorityName, CertificateName};
 use crate::plan::repair::{Clock, Fault, Plan, Step};
 
 /// What becomes of a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
     /// A CA gets a new end and keeps its key.
@@ -27,7 +28,7 @@ pub enum Action {
 }
 
 /// One certificate.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RepairRow {
     /// Its name; of a CA `cluster CA`, `etcd CA` or `front-proxy CA`.
@@ -36,8 +37,9 @@ pub struct RepairRow {
     pub action: Action,
     /// What is wrong with it.
     pub fault: String,
-    /// Its end from now on; absent where it is not decided here.
+    /// Its end from now on, RFC 3339; absent where it is not decided here.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub not_after: Option<Timestamp>,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +49,7 @@ pub struct RepairRow {
 }
 
 /// A request to be signed elsewhere.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestRow {
     /// For which certificate.
@@ -59,7 +61,7 @@ pub struct RequestRow {
 }
 
 /// The plan of a repair, or what has come of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RepairReport {
     /// True when nothing was changed.
@@ -67,7 +69,8 @@ pub struct RepairReport {
     /// The Node's name, where the files tell it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// The node's clock.
+    /// The node's clock, RFC 3339.
+    #[schemars(with = "String")]
     pub clock: Timestamp,
     /// Why the clock cannot be trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -208,4 +211,36 @@ impl View for RepairReport {
 
 fn day(time: Timestamp) -> String {
     time.strftime("%b %d, %Y %H:%M UTC").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::fits;
+
+    #[test]
+    fn what_is_printed_as_json_fits_the_schema() {
+        let empty = RepairReport::new(&Plan::default(), None, Timestamp::UNIX_EPOCH);
+        fits(&empty);
+        let name = CertificateName::KubeletClient;
+        let blocked = RepairRow {
+            name: name.to_string(),
+            action: Action::Blocked,
+            fault: "lost".into(),
+            not_after: None,
+            remedy: Some("join it again"),
+            files: name.files(),
+        };
+        let made =
+            RepairRow { action: Action::Make, not_after: Some(Timestamp::UNIX_EPOCH), remedy: None, ..blocked.clone() };
+        fits(&RepairReport {
+            node: Some("w-1".into()),
+            clock_problem: Some("etcd last wrote later".into()),
+            certificates: vec![blocked, made],
+            restarts: vec!["kubelet".into()],
+            snapshot: Some("/var/lib/certctl/backup/repair-1".into()),
+            requests: vec![RequestRow { name, authority: AuthorityName::Cluster, request: "PEM".into() }],
+            ..empty
+        });
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use certctl::pki::{CertificateAuthority, KeyAlgorithm, PrivateKey};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyUsagePurpose};
@@ -117,6 +119,29 @@ fn standard_input_and_folders_are_read_like_files() -> Outcome {
 }
 
 #[test]
+fn metrics_say_in_which_entry_of_a_kubeconfig_a_certificate_stands() -> Outcome {
+    let sandbox = Sandbox::new()?;
+    node(&sandbox)?;
+    let encoded = |file: &str| Ok::<_, std::io::Error>(STANDARD.encode(std::fs::read(sandbox.path(file))?));
+    let ca = encoded("etc/kubernetes/pki/ca.crt")?;
+    let client = encoded("etc/kubernetes/pki/apiserver-kubelet-client.crt")?;
+    sandbox.write(
+        "jane.conf",
+        format!(
+            "current-context: c\ncontexts: [{{name: c, context: {{cluster: prod, user: jane}}}}]\n\
+             clusters: [{{name: prod, cluster: {{certificate-authority-data: {ca}}}}}]\n\
+             users: [{{name: jane, user: {{client-certificate-data: {client}}}}}]\n"
+        ),
+    )?;
+    let run = sandbox.run(&["inspect", "jane.conf", "-o", "prom"])?;
+    let ends = run.stdout.lines().filter_map(|line| line.strip_prefix("x509_cert_not_after"));
+    let entries: Vec<_> = ends.filter_map(|line| line.split_once(",filename")).map(|(entry, _)| entry).collect();
+    let wanted = [r#"{embedded_key="jane",embedded_kind="user""#, r#"{embedded_key="prod",embedded_kind="cluster""#];
+    assert_eq!(entries, wanted, "{}{}", run.stdout, run.stderr);
+    Ok(())
+}
+
+#[test]
 fn a_pipe_that_nobody_writes_to_is_not_waited_for() -> Outcome {
     let sandbox = Sandbox::new()?;
     nix::unistd::mkfifo(&sandbox.path("pipe.crt"), nix::sys::stat::Mode::S_IRWXU)?;
@@ -164,7 +189,8 @@ fn a_format_that_makes_no_sense_is_wrong_usage() -> Outcome {
 #[test]
 fn the_schema_names_its_document() -> Outcome {
     let sandbox = Sandbox::new()?;
-    for kind in ["CertificateList", "CertificateCheck", "CertificateMap"] {
+    let kinds = ["CertificateList", "CertificateCheck", "CertificateMap", "Diagnosis"];
+    for kind in kinds.into_iter().chain(["Renewal", "FleetRenewal", "Repair", "Credential"]) {
         let run = sandbox.run(&["schema", kind])?;
         let schema: serde_json::Value = serde_json::from_str(&run.stdout)?;
         assert_eq!(schema["properties"]["kind"]["const"], kind);

@@ -39,7 +39,10 @@ fn play(call: &Call, pem: &str) -> Answer {
         ]),
         path if path.ends_with("/validatingwebhookconfigurations") => list(&[json!({
             "metadata": { "name": "policy" },
-            "webhooks": [{ "clientConfig": { "caBundle": base64 } }, { "clientConfig": { "caBundle": "%" } }],
+            "webhooks": [
+                { "name": "pods.example.org", "clientConfig": { "caBundle": base64 } },
+                { "clientConfig": { "caBundle": "%" } },
+            ],
         })]),
         path if path.ends_with("/apiservices") => {
             list(&[json!({ "metadata": { "name": "v1.metrics" }, "spec": { "caBundle": base64 } })])
@@ -48,6 +51,41 @@ fn play(call: &Call, pem: &str) -> Answer {
         path if path.ends_with("/customresourcedefinitions") => Answer::Failure(404, "NotFound"),
         other => panic!("{other}"),
     }
+}
+
+/// Each kind in the form that its API has (`k8s.io/api/admissionregistration/v1`, `k8s.io/kube-aggregator/pkg/apis/apiregistration/v1`,
+/// `k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1`).
+#[tokio::test]
+async fn ca_bundles_of_mutating_webhooks_api_services_and_conversions_are_found() {
+    let ca = ca();
+    let base64 = STANDARD.encode(ca.to_pem());
+    let connection = cluster(move |call| {
+        let client = json!({ "caBundle": base64 });
+        let object = match call.path.split('?').next().unwrap().rsplit('/').next().unwrap() {
+            "mutatingwebhookconfigurations" => json!({
+                "metadata": { "name": "defaults" },
+                "webhooks": [{ "name": "pods.example.org", "clientConfig": client }, { "name": "none", "clientConfig": {} }],
+            }),
+            "apiservices" => json!({ "metadata": { "name": "v1beta1.metrics.k8s.io" }, "spec": client }),
+            "customresourcedefinitions" => json!({
+                "metadata": { "name": "things.example.org" },
+                "spec": { "conversion": { "strategy": "Webhook", "webhook": { "clientConfig": client } } },
+            }),
+            _ => return Answer::Failure(404, "NotFound"),
+        };
+        list(&[object])
+    });
+    let (bundles, errors) = connection.trust_bundles().await;
+    assert!(errors.is_empty(), "{errors:?}");
+    let objects: Vec<&str> = bundles.iter().map(|bundle| bundle.object.as_str()).collect();
+    let wanted = [
+        "mutatingwebhookconfiguration/defaults/pods.example.org",
+        "apiservice/v1beta1.metrics.k8s.io",
+        "customresourcedefinition/things.example.org",
+    ];
+    assert_eq!(objects, wanted);
+    let found = bundles.iter().flat_map(|bundle| &bundle.certificates).map(|found| found.as_ref().unwrap().ca_id());
+    assert_eq!(found.collect::<Vec<_>>(), [ca.ca_id(), ca.ca_id(), ca.ca_id()]);
 }
 
 #[tokio::test]
@@ -71,7 +109,7 @@ async fn every_place_of_a_ca_is_read_and_what_may_not_be_read_is_said() {
             ("configmap/kube-system/extension-apiserver-authentication/client-ca-file", true),
             ("configmap/kube-system/extension-apiserver-authentication/requestheader-client-ca-file", true),
             ("secret/ns/ci", true),
-            ("validatingwebhookconfiguration/policy/0", true),
+            ("validatingwebhookconfiguration/policy/pods.example.org", true),
             ("validatingwebhookconfiguration/policy/1", false),
             ("apiservice/v1.metrics", true),
         ]

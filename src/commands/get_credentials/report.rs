@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -31,22 +32,34 @@ pub(super) struct Outcome<'a> {
     pub(super) file: Option<&'a Path>,
 }
 
-/// The document. It holds no key.
-#[derive(Serialize)]
+/// A credential that was handed out. It holds no key.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Credential {
+pub(in crate::commands) struct Credential {
+    /// The user (CN).
     user: String,
+    /// The groups (O), in order.
     groups: Vec<String>,
+    /// Its end, RFC 3339.
+    #[schemars(with = "String")]
     not_after: Timestamp,
+    /// Serial number, hex.
     serial: String,
+    /// SHA-256 of the DER, hex.
     fingerprint: String,
+    /// The CA whose key signed it; null: none of those that the cluster publishes.
     issuer: Option<CaId>,
     /// The CAs that the entry trusts.
     trust: Vec<CaId>,
+    /// Name of the context in the kubeconfig.
     context: String,
+    /// Name of the cluster's entry in the kubeconfig.
     cluster: String,
+    /// The files that were written.
     files: Vec<String>,
+    /// True when the context is the current one.
     current: bool,
+    /// True for an entry that renews itself: certificate and key are in the cache folder, not in the kubeconfig.
     exec: bool,
 }
 
@@ -207,6 +220,22 @@ mod tests {
                 Outcome { subject, place, issued: &issued, login, written: &written, exec: false, file: None };
             warnings(&outcome, self.now).join("\n")
         }
+    }
+
+    #[test]
+    fn what_is_printed_as_json_fits_the_schema() {
+        let world = World::new();
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let certificate = world.ca.issue_client("jane", &[], key.spki_der(), DAY, world.now).unwrap();
+        let (issued, written) = (Issued { certificate, key }, Written::default());
+        let place = Place { cas: vec![world.ca.certificate().clone()], ..Place::default() };
+        let World { subject, login, .. } = &world;
+        let outcome =
+            Outcome { subject, place: &place, issued: &issued, login, written: &written, exec: false, file: None };
+        let known = outcome.document();
+        assert!(known.issuer.is_some());
+        crate::ui::fits(&known);
+        crate::ui::fits(&Credential { issuer: None, ..known });
     }
 
     #[test]

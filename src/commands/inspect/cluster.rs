@@ -93,9 +93,8 @@ fn add_nodes(
             evidence.unread.push(format!("node/{name}: its agent has not reported yet"));
             continue;
         };
-        evidence.rows.extend(rows_of(Some(&name), &status.certificates, Some(&status.state), versions));
         let view = NodeView { facts: status.facts.clone(), state: Some(status.state.clone()) };
-        evidence.nodes.insert(name, view);
+        evidence.add_node(Some(&name), &status.certificates, view, versions);
     }
     Ok(())
 }

@@ -193,6 +193,7 @@ fn kubeconfig_rows(path: &str, conf: &Kubeconfig, mode: Option<u32>, known: &[Ce
             rows.push(CertificateRow::broken(path, 0, CertificateKind::KubeconfigAuthority, error.to_string()))
         }
     }
+    rows.iter_mut().for_each(|row| row.stands_in(conf));
     rows
 }
 

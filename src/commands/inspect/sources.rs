@@ -91,8 +91,7 @@ pub(crate) async fn add_node(
         true => Some(NodeState { endpoints: endpoints(&layout).await, ..NodeState::default() }),
         false => None,
     };
-    evidence.rows.extend(rows_of(None, &found.rows, state.as_ref(), &BTreeMap::new()));
-    evidence.nodes.insert(String::new(), NodeView { facts: found.facts, state });
+    evidence.add_node(None, &found.rows, NodeView { facts: found.facts, state }, &BTreeMap::new());
     Ok(())
 }
 

@@ -22,6 +22,14 @@ fn a_stock_node_is_read_whole() {
     assert!(reading.rows.iter().all(|row| row.issuer_id.is_some()));
     let row = reading.rows.iter().find(|row| row.path.ends_with("etcd/server.crt")).unwrap();
     assert_eq!((row.key_mode.as_deref(), row.sans.len()), (Some("0600"), 2));
+    let entries = reading.rows.iter().filter(|row| row.path == "/etc/kubernetes/scheduler.conf");
+    let entries: Vec<_> = entries.map(|row| row.entry.as_deref()).collect();
+    assert_eq!(
+        entries,
+        [Some("system:kube-scheduler"), Some("kubernetes")],
+        "the user of the client, the cluster of the CA"
+    );
+    assert!(reading.rows.iter().all(|row| row.entry.is_some() == row.path.ends_with(".conf")));
     let json = serde_json::to_string(&reading.rows).unwrap();
     assert!(!json.contains("PRIVATE"));
     assert_eq!(serde_json::from_str::<Vec<CertificateRow>>(&json).unwrap(), reading.rows);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Component, Conf, Op};
 
 /// A CA of a kubeadm cluster (`cmd/kubeadm/app/phases/certs/certlist.go`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthorityName {
     /// `pki/ca`.

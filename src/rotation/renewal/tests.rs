@@ -175,6 +175,24 @@ fn a_node_that_is_away_or_whose_agent_is_silent_or_old_is_refused_by_name() {
     assert!(said(&look, &health, &worker)[1].contains("no certctl agent has reported"));
 }
 
+/// What is signed there would be valid later than everybody else's time, or end earlier.
+#[test]
+fn a_node_whose_clock_is_ten_minutes_off_is_refused_by_name() {
+    let (look, selection) = (look(), Selection::default());
+    let said = |skew: i64| {
+        let mut health = health();
+        health.get_mut("w-1").unwrap().clock_skew = skew;
+        let asked = selection.of(&look, &Request::default());
+        refusals(&look, &health, &selection, &asked, VERSION).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for skew in [600, -600] {
+        let told = said(skew);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with(&format!("node/w-1: its clock is {skew} s off")), "{told:?}");
+    }
+    assert_eq!(said(60), [""; 0]);
+}
+
 fn row(name: CertificateName, action: Action) -> RenewalRow {
     RenewalRow {
         name,

@@ -1,14 +1,28 @@
-//! Certificates as metrics, under the names and labels of x509-certificate-exporter, so that its dashboard and rules work unchanged.
+//! Certificates as metrics, under the names and labels of x509-certificate-exporter (`docs/metrics.md` and `pkg/registry/labels.go` of its
+//! version 4), so that its dashboard and rules work unchanged. A label that it leaves empty is left out, which is the same to Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use crate::inspection::{Finding, InspectRow};
-use crate::plan::CertificateKind;
+use crate::plan::{CertificateKind, Fault};
 
 /// Attributes of a name that become labels.
 const ATTRIBUTES: [&str; 6] = ["C", "CN", "L", "O", "OU", "ST"];
+
+/// Kinds of objects with caBundles: as an object is named here, and as the exporter names it.
+const CA_BUNDLES: [(&str, &str); 4] = [
+    ("apiservice", "APIService"),
+    ("customresourcedefinition", "CustomResourceDefinition"),
+    ("mutatingwebhookconfiguration", "MutatingWebhookConfiguration"),
+    ("validatingwebhookconfiguration", "ValidatingWebhookConfiguration"),
+];
+
+/// Digits of a fingerprint that tell apart what has the same labels (`pkg/registry/registry.go`, `DiscriminatorLength`).
+const TELLING: usize = 8;
+
+type Labels = BTreeMap<String, String>;
 
 /// Name, help, and the value for a row; `None` for a row without one.
 type Metric = (&'static str, &'static str, fn(&InspectRow, Timestamp) -> Option<i64>);
@@ -23,7 +37,11 @@ const METRICS: [Metric; 4] = [
     ("x509_cert_expired", "1 when the certificate's validity is over.", |row, now| {
         readable(row).then(|| i64::from(row.certificate.not_after_seconds < now.as_second()))
     }),
-    ("x509_cert_error", "1 for a certificate that cannot be read.", |row, _| (!readable(row)).then_some(1)),
+    ("x509_cert_error", "1 for a certificate that cannot be read, 0 for the others.", |row, _| {
+        // A kubeconfig with a token has nothing that could be read.
+        let expected = row.certificate.fault != Some(Fault::NoCertificate);
+        expected.then(|| i64::from(!readable(row)))
+    }),
 ];
 
 fn readable(row: &InspectRow) -> bool {
@@ -32,13 +50,14 @@ fn readable(row: &InspectRow) -> bool {
 
 /// The whole exposition (Prometheus text format 0.0.4).
 pub(super) fn text(rows: &[InspectRow], findings: &[Finding], now: Timestamp) -> String {
+    let labelled = labelled(rows);
     let mut text = String::new();
     for (name, help, value) in METRICS {
         // A series may occur once: the same certificate twice in one file is one.
         let mut series = BTreeSet::new();
-        for row in rows {
+        for (labels, row) in &labelled {
             if let Some(value) = value(row, now) {
-                series.insert(format!("{name}{{{}}} {value}", labels(row)));
+                series.insert(format!("{name}{{{}}} {value}", written(labels)));
             }
         }
         family(&mut text, name, help, &series);
@@ -59,47 +78,84 @@ fn family(text: &mut String, name: &str, help: &str, series: &BTreeSet<String>) 
     }
 }
 
-fn labels(row: &InspectRow) -> String {
+/// The labels of every row, once for each object that holds it. Different certificates with the same labels would be one series with two
+/// values, which Prometheus refuses: a part of the fingerprint tells them apart.
+fn labelled(rows: &[InspectRow]) -> Vec<(Labels, &InspectRow)> {
+    let of_row = |row| places(row).into_iter().map(move |place| (labels(row, place), row));
+    let mut labelled: Vec<(Labels, &InspectRow)> = rows.iter().flat_map(of_row).collect();
+    let mut same: BTreeMap<Labels, BTreeSet<&str>> = BTreeMap::new();
+    for (labels, row) in &labelled {
+        same.entry(labels.clone()).or_default().insert(&row.certificate.fingerprint);
+    }
+    for (labels, row) in &mut labelled {
+        if same.get(labels).is_some_and(|prints| prints.len() > 1) {
+            let print: String = row.certificate.fingerprint.chars().take(TELLING).collect();
+            labels.insert("discriminator".into(), print);
+        }
+    }
+    labelled
+}
+
+fn labels(row: &InspectRow, place: Labels) -> Labels {
     let certificate = &row.certificate;
-    let mut labels: Vec<(String, String)> = place(row);
+    let mut labels = place;
     for (side, name) in [("issuer", &certificate.issuer), ("subject", &certificate.subject)] {
         let attributes = attributes(name);
         labels
             .extend(ATTRIBUTES.iter().filter_map(|key| Some((format!("{side}_{key}"), attributes.get(*key)?.clone()))));
     }
     if readable(row) {
-        labels.push(("serial_number".into(), decimal(&certificate.serial)));
+        labels.insert("serial_number".into(), decimal(&certificate.serial));
     }
     labels.extend(row.node.iter().map(|node| ("node".to_owned(), node.clone())));
-    labels.sort();
+    labels
+}
+
+fn written(labels: &Labels) -> String {
     let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
     labels.join(",")
 }
 
-/// Where it stands: a file, a Secret, a ConfigMap, or inside a kubeconfig.
-fn place(row: &InspectRow) -> Vec<(String, String)> {
-    let path = row.certificate.path.as_str();
-    let parts: Vec<&str> = path.split('/').collect();
-    if let ([kind @ ("secret" | "configmap"), namespace, name, ..], CertificateKind::Trust) =
-        (parts.as_slice(), row.certificate.kind)
-    {
-        return vec![
-            (format!("{kind}_namespace"), (*namespace).to_owned()),
-            (format!("{kind}_name"), (*name).to_owned()),
-            (format!("{kind}_key"), parts.get(3).copied().unwrap_or("ca.crt").to_owned()),
-        ];
+/// Where it stands: in a file, or in objects of the API.
+fn places(row: &InspectRow) -> Vec<Labels> {
+    let certificate = &row.certificate;
+    if certificate.kind == CertificateKind::Trust {
+        return std::iter::once(&certificate.path).chain(&row.also).map(|path| object(path)).collect();
     }
-    let mut labels = vec![
-        ("filename".into(), parts.last().copied().unwrap_or(path).to_owned()),
-        ("filepath".into(), path.to_owned()),
-    ];
-    let embedded = match row.certificate.kind {
+    let path = certificate.path.as_str();
+    let mut place = named([("filename", path.rsplit('/').next().unwrap_or(path)), ("filepath", path)]);
+    let embedded = match certificate.kind {
         CertificateKind::KubeconfigClient => Some("user"),
         CertificateKind::KubeconfigAuthority => Some("cluster"),
         _ => None,
     };
-    labels.extend(embedded.map(|kind| ("embedded_kind".to_owned(), kind.to_owned())));
-    labels
+    place.extend(embedded.map(|kind| ("embedded_kind".to_owned(), kind.to_owned())));
+    place.extend(certificate.entry.iter().map(|name| ("embedded_key".to_owned(), name.clone())));
+    vec![place]
+}
+
+/// A Secret, a ConfigMap, or a caBundle of an object.
+fn object(path: &str) -> Labels {
+    let parts: Vec<&str> = path.split('/').collect();
+    let key = |name: &str| if name == "cluster-info" { "kubeconfig" } else { "ca.crt" };
+    match parts.as_slice() {
+        [kind @ ("secret" | "configmap"), namespace, name, rest @ ..] => {
+            let key = rest.first().copied().unwrap_or_else(|| key(name));
+            let labels = [("namespace", *namespace), ("name", *name), ("key", key)];
+            labels.into_iter().map(|(label, value)| (format!("{kind}_{label}"), value.to_owned())).collect()
+        }
+        [kind, name, rest @ ..] => {
+            let known = CA_BUNDLES.iter().find(|(ours, _)| ours == kind).map_or(*kind, |(_, theirs)| *theirs);
+            let mut labels = named([("cabundle_resource_kind", known), ("cabundle_resource_name", *name)]);
+            labels.extend(rest.first().map(|entry| ("cabundle_entry".to_owned(), (*entry).to_owned())));
+            labels
+        }
+        _ => named([("filename", path), ("filepath", path)]),
+    }
+}
+
+fn named<const N: usize>(labels: [(&str, &str); N]) -> Labels {
+    labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 /// The first value of each attribute of a name as Go prints it (RFC 4514), as the exporter takes them.

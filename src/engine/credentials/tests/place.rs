@@ -2,7 +2,7 @@
 
 use super::super::place::{in_rotation, place_beside, trust};
 use super::*;
-use crate::api::{AuthorityRecord, RotationIntent};
+use crate::api::{AuthorityRecord, ClusterPKI, ClusterPkiSpec, ClusterPkiStatus, RotationIntent};
 use crate::engine::Record;
 
 fn ids(cas: &[Certificate]) -> Vec<String> {
@@ -29,32 +29,39 @@ fn the_clusters_cas_take_the_place_of_its_older_ones_and_strangers_stay() {
     assert_eq!(trust(Some(&mixed), &[]), ids(&mixed), "nothing is known");
 }
 
+fn authority(ca: &Certificate) -> AuthorityRecord {
+    AuthorityRecord {
+        id: ca.ca_id(),
+        certificate: ca.to_pem(),
+        crosses: Vec::new(),
+        specimen_server: None,
+        specimen_client: None,
+    }
+}
+
 fn record(wanted: u32, cas: &[&Certificate], rotation: Option<RotationIntent>) -> Record {
     let mut record = Record { wanted, completed: 1, rotation, ..Record::default() };
     for (version, ca) in (1..).zip(cas) {
-        let authority = AuthorityRecord {
-            id: ca.ca_id(),
-            certificate: ca.to_pem(),
-            crosses: Vec::new(),
-            specimen_server: None,
-            specimen_client: None,
-        };
-        record.add(version, &authority);
+        record.add(version, &authority(ca));
     }
     record
+}
+
+fn intent(from: &Certificate, to: &Certificate) -> RotationIntent {
+    RotationIntent {
+        from: from.ca_id(),
+        to: Some(to.ca_id()),
+        rollback: false,
+        started_by: "root@here:1".into(),
+        started_at: "2031-05-06T07:00:00Z".into(),
+        trusted_at: None,
+    }
 }
 
 #[test]
 fn a_rotation_under_way_gives_both_its_cas_and_a_finished_one_none() {
     let [one, two] = [ca(), ca()].map(|ca| ca.certificate().clone());
-    let intent = RotationIntent {
-        from: one.ca_id(),
-        to: Some(two.ca_id()),
-        rollback: false,
-        started_by: "root@here:1".into(),
-        started_at: "2031-05-06T07:00:00Z".into(),
-        trusted_at: None,
-    };
+    let intent = intent(&one, &two);
     let running = record(2, &[&one, &two], Some(intent.clone()));
     assert_eq!(ids(&in_rotation(&running)), ids(&[one.clone(), two.clone()]));
     let finished = Record { completed: 2, ..record(2, &[&one, &two], Some(intent)) };
@@ -62,8 +69,14 @@ fn a_rotation_under_way_gives_both_its_cas_and_a_finished_one_none() {
     assert_eq!(in_rotation(&record(1, &[&one], None)), []);
 }
 
-/// What the played cluster shows of itself.
+/// What the played cluster shows of itself; certctl is not installed in it.
 fn published(root: &str, info: Option<&str>) -> Cluster {
+    published_beside(root, info, None)
+}
+
+/// As [`published`], with this ClusterPKI.
+fn published_beside(root: &str, info: Option<&str>, pki: Option<&ClusterPKI>) -> Cluster {
+    let pki = pki.map(|pki| serde_json::to_value(pki).unwrap());
     let map = |key: &str, text: &str| {
         Answer::Object(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": { key: text } }))
     };
@@ -73,7 +86,9 @@ fn published(root: &str, info: Option<&str>) -> Cluster {
         (path, _) if path.ends_with("/kube-root-ca.crt") => map("ca.crt", &root),
         (path, Some(info)) if path.ends_with("/cluster-info") => map("kubeconfig", info),
         (path, None) if path.ends_with("/cluster-info") => Answer::Failure(404, "none"),
-        (path, _) if path.contains("/clusterpkis/") => Answer::Failure(404, "not installed"),
+        (path, _) if path.contains("/clusterpkis/") => {
+            pki.clone().map_or(Answer::Failure(404, "not installed"), Answer::Object)
+        }
         (path, _) => panic!("{path} is not played"),
     })
 }
@@ -96,6 +111,29 @@ async fn the_address_is_the_one_named_and_without_a_kubeconfig_that_of_cluster_i
     assert!(error.contains("at which address") && error.contains("--server"), "{error}");
     let dark = published("", None);
     assert!(place_beside(&dark, None, Some("https://vip:6443")).await.unwrap_err().sentence().contains("which CA"));
+}
+
+/// The new CA is made, and not published yet: whoever trusts the old one alone is cut off before the credential ends.
+#[tokio::test]
+async fn while_a_rotation_runs_the_entry_carries_both_cas() {
+    let [one, two] = [ca(), ca()].map(|ca| ca.certificate().clone());
+    let spec =
+        ClusterPkiSpec { ca_version: 2, rotation: Some(intent(&one, &two)), waivers: Vec::new(), forget: Vec::new() };
+    let mut pki = ClusterPKI::new("cluster", spec);
+    let authorities = [("1".to_owned(), authority(&one)), ("2".to_owned(), authority(&two))].into();
+    pki.status = Some(ClusterPkiStatus { ca_version: Some(1), authorities, ..ClusterPkiStatus::default() });
+    let server = Some("https://vip:6443");
+    let carried = |body: &Value| {
+        let data = STANDARD.decode(body["certificate-authority-data"].as_str().unwrap()).unwrap();
+        ids(&Certificate::all_from_pem(&data).unwrap())
+    };
+    let both = ids(&[one.clone(), two.clone()]);
+    let running = place_beside(&published_beside(&one.to_pem(), None, Some(&pki)), None, server).await.unwrap();
+    assert_eq!((ids(&running.cas), carried(&running.body)), (both.clone(), both));
+    assert_eq!(running.staying, Some(two.ca_id()));
+    pki.status = pki.status.map(|status| ClusterPkiStatus { ca_version: Some(2), ..status });
+    let over = place_beside(&published_beside(&two.to_pem(), None, Some(&pki)), None, server).await.unwrap();
+    assert_eq!((carried(&over.body), over.staying), (ids(&[two]), None), "the old one is over");
 }
 
 #[tokio::test]
