@@ -277,8 +277,12 @@ fn whole(bench: &Bench, since: &str) -> Result<()> {
         let found: Value = serde_json::from_str(&output(&mut container::inside(&node, words))?)?;
         for list in ["certificates", "certificateAuthorities"] {
             for found in found[list].as_array().with_context(|| format!("kubeadm lists no {list}"))? {
+                // Only the first node has super-admin.conf; what else may be lost is read above.
+                if found["missing"] == true {
+                    continue;
+                }
                 let end: Timestamp = found["expirationDate"].as_str().unwrap_or_default().parse()?;
-                if found["missing"] == true || end < Timestamp::now() {
+                if end < Timestamp::now() {
                     bail!("kubeadm on {}: {found}", node.name);
                 }
             }
