@@ -174,8 +174,7 @@ pub(super) fn short(seconds: i64) -> String {
 
 fn crypto(row: &CertificateRow, add: &mut impl FnMut(Severity, FindingId, String, &str)) {
     let key = &row.key_algorithm;
-    let bits = key.strip_prefix("RSA-").and_then(|bits| bits.parse::<u32>().ok());
-    let weak = match bits {
+    let weak = match rsa_bits(key) {
         // crypto/rsa of Go 1.24 refuses keys below 1024 bits altogether.
         Some(..1024) => Some((Severity::Error, "clients refuse RSA keys below 1024 bits")),
         Some(1024..2048) => Some((Severity::Warning, "RSA keys below 2048 bits can be broken")),
@@ -193,7 +192,7 @@ fn crypto(row: &CertificateRow, add: &mut impl FnMut(Severity, FindingId, String
         );
     }
     let signature = row.signature_algorithm.as_str();
-    if ["MD2", "MD5", "SHA1"].iter().any(|hash| signature.contains(hash)) {
+    if is_weak(signature) {
         // The signature of a trust anchor is verified by nobody (RFC 5280 section 6.1).
         let anchor = row.subject == row.issuer;
         let severity = if anchor { Severity::Info } else { Severity::Error };
@@ -204,4 +203,14 @@ fn crypto(row: &CertificateRow, add: &mut impl FnMut(Severity, FindingId, String
             "have it signed anew, with SHA-256",
         );
     }
+}
+
+/// Length of an RSA key by the name of its kind; `None` for any other key.
+pub(super) fn rsa_bits(key: &str) -> Option<u32> {
+    key.strip_prefix("RSA-").and_then(|bits| bits.parse().ok())
+}
+
+/// True for a signature over a hash that can be forged, by Go's name.
+pub(super) fn is_weak(signature: &str) -> bool {
+    ["MD2", "MD5", "SHA1"].iter().any(|hash| signature.contains(hash))
 }

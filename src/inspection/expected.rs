@@ -1,9 +1,10 @@
 //! What a certificate at a known place must be: whose signature, which usage, which names
 //! (`cmd/kubeadm/app/phases/certs/certlist.go`, `util/pkiutil/pki_helpers.go`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::certificate::{is_weak, rsa_bits};
 use super::finding::about;
 use super::{Finding, FindingId, InspectRow, Severity};
 use crate::pki::CaId;
@@ -38,6 +39,8 @@ const LEAVES: [(&str, &str, &[&str]); 9] = [
 struct Known<'a> {
     /// The CAs of each file.
     files: BTreeMap<&'a str, Vec<&'a CaId>>,
+    /// Subjects of the CAs whose RSA keys are too short for their signatures to be checked here.
+    short: BTreeSet<&'a str>,
     /// The latest end of each CA.
     ends: BTreeMap<&'a CaId, i64>,
     /// The node's name, from the user name of its kubelet.
@@ -57,6 +60,9 @@ impl<'a> Index<'a> {
                 known.files.entry(&certificate.path).or_default().push(ca);
                 let end = known.ends.entry(ca).or_insert(certificate.not_after_seconds);
                 *end = certificate.not_after_seconds.max(*end);
+                if rsa_bits(&certificate.key_algorithm).is_some_and(|bits| bits < 2048) {
+                    known.short.insert(&certificate.subject);
+                }
             }
             if certificate.kind == CertificateKind::KubeletClient && certificate.index == 0 {
                 known.name = certificate
@@ -120,6 +126,10 @@ fn wanted(row: &CertificateRow) -> Option<(&'static str, &'static [&'static str]
 
 fn issuer(row: &InspectRow, known: &Known<'_>, authority: &str, add: &mut impl FnMut(FindingId, String, String)) {
     let Some(trusted) = known.files.get(authority) else { return };
+    // Who made such a signature is not known, and what is wrong with it has a finding of its own.
+    if is_weak(&row.certificate.signature_algorithm) || known.short.contains(row.certificate.issuer.as_str()) {
+        return;
+    }
     if !row.certificate.issuer_id.as_ref().is_some_and(|issuer| trusted.contains(&issuer)) {
         let message = format!("`{}` signed it, and the CA of that key is not in {authority}", row.certificate.issuer);
         let remedy = format!(

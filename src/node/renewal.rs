@@ -18,6 +18,7 @@ use super::error::NodeError;
 use super::key_files::files_below;
 use super::layout::{CA_CERT, Layout, MANIFESTS, PARKED, SIGNER, STATE};
 use super::loaded::digest;
+use super::repair::requests_folder;
 use super::switch::{FileSet, NewFile, Recovered, recover, replace_all};
 use super::{atomic, journal};
 use crate::pki::{Certificate, CertificateAuthority, Kubeconfig, PkiError, PrivateKey};
@@ -82,6 +83,7 @@ pub fn put_right(layout: &Layout) -> Result<Vec<Recovered>, NodeError> {
     for folder in FOLDERS.into_iter().chain(["/var/lib/kubelet/pki", MANIFESTS, PARKED, STATE]) {
         atomic::remove_leftovers(&layout.path(folder))?;
     }
+    atomic::remove_leftovers(&requests_folder(layout))?;
     for path in files_below(&layout.backups())? {
         if atomic::is_leftover(&path) {
             atomic::remove(&path)?;
@@ -145,8 +147,8 @@ pub fn free_run_name(layout: &Layout, now: Timestamp) -> String {
 /// Puts the certificates in their places, each together with its key; the files that they replace go into the back-ups of `run`.
 ///
 /// # Errors
-/// The failing call. Everything is then as it was, with two exceptions: when only tidying up failed, everything is new and [`put_right`] makes
-/// good; when a certificate of the kubelet's own could not be moved on, what was replaced before it is new.
+/// The failing call. Everything is then as it was, except where the error says that only tidying up failed or that it could not be taken back,
+/// which [`put_right`] makes good, or that a kubelet's own certificate, the last to be replaced, is not renewed.
 pub fn write(layout: &Layout, signed: &[Signed], run: &str, now: Timestamp) -> Result<(), NodeError> {
     let sets = signed.iter().filter_map(|signed| set(layout, signed).transpose()).collect::<Result<Vec<_>, _>>()?;
     enough_space(layout, &sets)?;
@@ -182,13 +184,22 @@ fn change(layout: &Layout, signed: &[Signed], sets: &[FileSet], run: &str, now: 
         remember(digest(&file.content), layout)?;
     }
     replace_all(sets)?;
+    let mut replaced = !sets.is_empty();
     for signed in signed {
-        if let Place::Linked(link) = signed.name.place() {
-            back_up(&layout.resolve(&layout.path(link)), layout, run)?;
-            move_on(link, &signed.certificate, &signed.pem(), &signed.key, layout, now)?;
-        }
+        let Place::Linked(link) = signed.name.place() else { continue };
+        let backed_up = back_up(&layout.resolve(&layout.path(link)), layout, run);
+        let moved =
+            backed_up.and_then(|()| move_on(link, &signed.certificate, &signed.pem(), &signed.key, layout, now));
+        moved.map_err(|error| if replaced { only_partly(signed.name, error) } else { error })?;
+        replaced = true;
     }
     Ok(())
+}
+
+/// Certificates that are in their places already stay there: each has its key.
+fn only_partly(name: CertificateName, error: NodeError) -> NodeError {
+    let what = format!("the other certificates are renewed, but {name} is not: run the same command again");
+    NodeError::Callback { what, source: Box::new(error) }
 }
 
 /// The files of a certificate; `None` for what stands in one file behind a symlink, which one rename moves on.

@@ -386,7 +386,7 @@ pub fn sign_client(
 pub fn forget_requests(layout: &Layout, answered: &[CertificateName]) -> Result<(), NodeError> {
     let folder = requests_folder(layout);
     let files = answered.iter().flat_map(|name| ["csr", "crt", "key"].map(|end| folder.join(format!("{name}.{end}"))));
-    files.into_iter().try_for_each(|path| atomic::remove(&path))
+    files.filter(|path| path.exists()).try_for_each(|path| atomic::remove(&path))
 }
 
 #[cfg(test)]

@@ -67,22 +67,30 @@ pub struct Recovered {
 /// Replaces the files of every set.
 ///
 /// # Errors
-/// The first failing call. Up to step 4 of the last set everything is then put back as it was, as far as the disk can still be written: a set
-/// whose link had moved on and cannot be moved back stays new. After it everything is new, and what could not be tidied up is the business of
-/// [`recover`], here as there.
+/// The first failing call. Up to step 4 of the last set everything is then put back as it was; after it everything is new, and what could not
+/// be tidied up is the business of [`recover`], as is what could not be put back: [`NodeError::Callback`] says that files may be new.
 pub(super) fn replace_all(sets: &[FileSet]) -> Result<(), NodeError> {
     sets.iter().try_for_each(FileSet::check)?;
     let staged = sets.iter().try_for_each(FileSet::stage);
     let switched = staged.and_then(|()| sets.iter().try_for_each(FileSet::switch));
     if let Err(error) = switched {
+        let mut cut_off = false;
         for set in sets {
             if let Err(second) = set.put_back() {
-                // The first error is the one to report. Each set is whole, and is what its link leads to: the old files, or, where the link
-                // could not be moved back, the new ones.
                 tracing::warn!(set = set.name, error = %second, "could not be tidied up; the same command does it");
+                // Without a link only folders are left beside the old files. With one, its side counts, and that may be the new one.
+                cut_off |= !matches!(points_to(&set.link()), Ok(None));
             }
         }
-        return Err(error);
+        // The first error is the one to report.
+        return Err(if cut_off {
+            NodeError::Callback {
+                what: "the change was cut off and could not be taken back: run the same command again".to_owned(),
+                source: Box::new(error),
+            }
+        } else {
+            error
+        });
     }
     sets.iter().try_for_each(|set| settle(&set.folder, &set.name).map(|_| ())).map_err(|error| NodeError::Callback {
         what: "the files are replaced, but something is left to tidy up: run the same command again".to_owned(),

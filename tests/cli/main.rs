@@ -1,6 +1,7 @@
 //! The binary as a user meets it: stdout, stderr and exit code, in a sealed environment.
 #![expect(clippy::disallowed_methods, reason = "it writes files for the binary to read")]
 
+mod broken_certificates;
 mod check;
 mod config;
 mod diagnose;
@@ -9,6 +10,10 @@ mod frame;
 mod get_credentials;
 mod harness;
 mod inspect;
+mod kills;
+mod lasting_faults;
 mod renew;
 mod repair;
+mod rights;
 mod signals;
+mod strace;

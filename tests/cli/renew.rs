@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use certctl::pki::{Certificate, CertificateAuthority, KeyAlgorithm, Kubeconfig, PrivateKey, ServerNames};
 use jiff::{SignedDuration, Timestamp};
@@ -50,6 +51,14 @@ impl Node {
         conf.set_client(&client, &key);
         node.put("scheduler.conf", conf.to_yaml()?.as_bytes(), 0o600)?;
         Ok(node)
+    }
+
+    /// Another node with the same files, modes and owners.
+    pub(crate) fn copy(&self) -> Result<Self, Box<dyn Error>> {
+        let copy = Self { sandbox: Sandbox::new()?, ca: self.ca.clone() };
+        let copied = Command::new("cp").arg("-a").arg(self.sandbox.path(".")).arg(copy.sandbox.path(".")).status()?;
+        assert!(copied.success(), "the files could not be copied");
+        Ok(copy)
     }
 
     fn pair(&self, stem: &str, certificate: &Certificate, key: &PrivateKey) -> Outcome {

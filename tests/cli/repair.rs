@@ -1,6 +1,5 @@
 //! `certctl repair` on a node's files, years later and without a cluster; cut off, or failing, at every write that strace sees.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,21 +10,21 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::harness::NOW;
 use crate::renew::{Node, Picture, walk};
+use crate::strace::{DISKS, Job, Point, stderr};
 
 type Outcome = Result<(), Box<dyn Error>>;
 /// The leaves have expired.
-const LATER: &str = "2028-01-01T12:00:00Z";
+pub(crate) const LATER: &str = "2028-01-01T12:00:00Z";
 /// The CAs too.
-const MUCH_LATER: &str = "2040-01-01T12:00:00Z";
+pub(crate) const MUCH_LATER: &str = "2040-01-01T12:00:00Z";
 const REPAIR: [&str; 4] = ["repair", "--root", ".", "--yes"];
-const LINK: &str = "var/lib/kubelet/pki/kubelet-client-current.pem";
-const TARGET: &str = "var/lib/kubelet/pki/kubelet-client-2026-01-01-00-00-00.pem";
-/// Every call that changes a file or a name.
-const CALLS: &str = "write,pwrite64,writev,ftruncate,fsync,fdatasync,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,\
-                     unlinkat,rmdir,mkdir,mkdirat,chmod,fchmod,fchmodat,chown,fchown,fchownat,openat";
-
+/// Everything is over, the CAs too.
+pub(crate) const JOB: Job =
+    Job { arguments: &REPAIR, now: MUCH_LATER, places: &["etc/kubernetes", "var/lib/certctl", "var/lib/kubelet"] };
+pub(crate) const LINK: &str = "var/lib/kubelet/pki/kubelet-client-current.pem";
+pub(crate) const TARGET: &str = "var/lib/kubelet/pki/kubelet-client-2026-01-01-00-00-00.pem";
 /// [`Node`] with the kubelet's own certificate.
-fn node() -> Result<Node, Box<dyn Error>> {
+pub(crate) fn node() -> Result<Node, Box<dyn Error>> {
     let node = Node::new()?;
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
     let (year, now) = (SignedDuration::from_hours(8760), NOW.parse::<Timestamp>()?);
@@ -36,7 +35,7 @@ fn node() -> Result<Node, Box<dyn Error>> {
     Ok(node)
 }
 
-fn certctl(node: &Node, now: &str, arguments: &[&str]) -> std::io::Result<Output> {
+pub(crate) fn certctl(node: &Node, now: &str, arguments: &[&str]) -> std::io::Result<Output> {
     Command::new(env!("CARGO_BIN_EXE_certctl"))
         .args(arguments)
         .env_clear()
@@ -45,46 +44,16 @@ fn certctl(node: &Node, now: &str, arguments: &[&str]) -> std::io::Result<Output
         .output()
 }
 
-fn traced(node: &Node, options: &[&str]) -> std::io::Result<Output> {
-    Command::new("strace")
-        .args(["-y", "-qq", "-o", "trace", "-e", &format!("trace={CALLS}")])
-        .args(options)
-        .arg(env!("CARGO_BIN_EXE_certctl"))
-        .args(REPAIR)
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("CERTCTL_TEST_NOW", MUCH_LATER)
-        .current_dir(node.sandbox.path("."))
-        .output()
-}
-
-/// Name and number, counted from 1 by call as strace does, of each call that changes something of the node.
-fn points() -> Result<Vec<(String, usize)>, Box<dyn Error>> {
-    let node = node()?;
-    let output = traced(&node, &[]).map_err(|error| format!("this test needs strace: {error}"))?;
-    assert!(output.status.success(), "{}", stderr(&output));
-    let mut counted: BTreeMap<String, usize> = BTreeMap::new();
-    let mut found = Vec::new();
-    for line in fs::read_to_string(node.sandbox.path("trace"))?.lines() {
-        let Some((call, arguments)) = line.split_once('(') else { continue };
-        let number = counted.entry(call.to_owned()).and_modify(|number| *number += 1).or_insert(1);
-        let places = ["etc/kubernetes", "var/lib/certctl", "var/lib/kubelet"];
-        let here = places.iter().any(|place| arguments.contains(place));
-        if here && (call != "openat" || arguments.contains("O_CREAT")) {
-            found.push((call.to_owned(), *number));
-        }
-    }
+/// Every call of a repair that changes something of the node.
+pub(crate) fn points() -> Result<Vec<Point>, Box<dyn Error>> {
+    let found = JOB.points(&node()?, 0)?;
     // Two CAs, two pairs, one kubeconfig, one symlink: copied, staged, linked, switched, settled.
     assert!(found.len() > 120, "{} points", found.len());
     Ok(found)
 }
 
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 /// The node without certctl's own folder.
-fn picture(node: &Node) -> Result<Picture, Box<dyn Error>> {
+pub(crate) fn picture(node: &Node) -> Result<Picture, Box<dyn Error>> {
     let mut picture = Picture::new();
     walk(&node.sandbox.path("etc/kubernetes"), &mut picture)?;
     walk(&node.sandbox.path("var/lib/kubelet"), &mut picture)?;
@@ -92,7 +61,7 @@ fn picture(node: &Node) -> Result<Picture, Box<dyn Error>> {
 }
 
 /// Pairs, kubeconfigs and the kubelet's file fit.
-fn torn(node: &Node) -> Result<Option<String>, Box<dyn Error>> {
+pub(crate) fn torn(node: &Node) -> Result<Option<String>, Box<dyn Error>> {
     let target = fs::read_link(node.sandbox.path(LINK))?;
     let pem = fs::read(node.sandbox.path(target.to_string_lossy().trim_start_matches('/')))?;
     let fits = PrivateKey::from_pem(&pem)?.matches(&Certificate::first_from_pem(&pem)?);
@@ -100,7 +69,7 @@ fn torn(node: &Node) -> Result<Option<String>, Box<dyn Error>> {
 }
 
 /// The names that kubeadm and the kubelet have, and no others; each certificate valid now.
-fn assert_repaired(node: &Node, before: &Picture, at: &str) -> Outcome {
+pub(crate) fn assert_repaired(node: &Node, before: &Picture, at: &str) -> Outcome {
     assert_eq!(torn(node)?, None, "{at}");
     let after = picture(node)?;
     assert!(before.iter().all(|(path, (mode, _))| after[path].0 == *mode), "{at}: a mode has changed");
@@ -115,7 +84,7 @@ fn assert_repaired(node: &Node, before: &Picture, at: &str) -> Outcome {
     Ok(())
 }
 
-fn assert_nothing_left(node: &Node, at: &str) -> Outcome {
+pub(crate) fn assert_nothing_left(node: &Node, at: &str) -> Outcome {
     let run = certctl(node, MUCH_LATER, &["repair", "--root", ".", "--dry-run"])?;
     assert_eq!((run.status.code(), run.stdout.len()), (Some(0), 0), "{at}: nothing is left to do");
     Ok(())
@@ -219,12 +188,11 @@ fn only_a_kubelets_own_request_is_signed() -> Outcome {
 
 #[test]
 fn killed_at_any_write_no_pair_is_torn_the_same_command_finishes_and_undo_brings_back_every_byte() -> Outcome {
-    for (index, (call, number)) in points()?.into_iter().enumerate() {
+    for (index, point) in points()?.iter().enumerate() {
         let node = node()?;
         let before = picture(&node)?;
-        let at = format!("killed at {call} {number}");
-        let output = traced(&node, &["-e", &format!("inject={call}:signal=SIGKILL:when={number}")])?;
-        assert!(!output.status.success(), "{at}: not reached");
+        let at = format!("killed at {point}");
+        JOB.killed_at(&node, point)?;
         assert_eq!(torn(&node)?, None, "{at}");
         let run = certctl(&node, MUCH_LATER, &REPAIR)?;
         assert!(run.status.success(), "{at}: {}", stderr(&run));
@@ -246,18 +214,19 @@ fn killed_at_any_write_no_pair_is_torn_the_same_command_finishes_and_undo_brings
 
 #[test]
 fn a_full_disk_a_read_only_one_and_a_broken_one_leave_every_byte_or_a_whole_repair() -> Outcome {
-    for (index, (call, number)) in points()?.iter().enumerate() {
-        let errno = ["ENOSPC", "EROFS", "EIO"][index % 3];
+    for (index, point) in points()?.iter().enumerate() {
+        let (errno, _) = DISKS[index % 3];
         let node = node()?;
         let before = picture(&node)?;
-        let at = format!("{errno} at {call} {number}");
-        let output = traced(&node, &["-e", &format!("inject={call}:error={errno}:when={number}")])?;
+        let at = format!("{errno} at {point}");
+        let output = JOB.failing_at(&node, point, errno)?;
         let said = stderr(&output);
         assert_eq!(torn(&node)?, None, "{at}: {said}");
         match output.status.code() {
             Some(1) => {
                 assert!(said.contains("error: "), "{at}: {said}");
-                let replaced = said.contains("the files are replaced, but something is left to tidy up");
+                let replaced =
+                    point.switching && said.contains("the files are replaced, but something is left to tidy up");
                 assert!(replaced || picture(&node)? == before, "{at}: {said}");
             }
             // A record that could not be written is no reason to take certificates back.

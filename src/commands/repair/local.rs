@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Job, Plan, RepairReport, certificate_count, failed, renewal, repair};
 use crate::agent::revive::{self, Life};
 use crate::error::{Error, ErrorKind};
-use crate::node::{StaticPods, in_full};
+use crate::node::{NodeError, StaticPods, in_full};
 use crate::pki::Certificate;
 use crate::plan::renewal::CertificateName;
 use crate::ui::repair::RequestRow;
@@ -49,16 +49,36 @@ impl Job<'_> {
         }
         let mut open = plan.clone();
         open.requests.retain(|step| !names.contains(&step.item.name));
-        if !names.is_empty() {
-            repair::forget_requests(self.layout, &names.into_iter().collect::<Vec<_>>()).map_err(failed)?;
-        }
-        if !open.requests.is_empty() {
-            let requests = repair::request(self.layout, &open).map_err(failed)?;
-            let row =
-                |(name, request): (CertificateName, String)| RequestRow { name, authority: name.authority(), request };
-            report.requests = requests.into_iter().map(row).collect();
-        }
+        self.forget_answered(&open);
+        report.requests = self.requests(&open, wrote)?;
         Ok(Outcome { left: self.left(&open, &report), report, wrote })
+    }
+
+    /// Also after a run that was cut off when the certificates were in their places: the keys would stay here for ever.
+    fn forget_answered(&self, open: &Plan) {
+        let waiting = open.requests.iter().map(|step| step.item.name);
+        let waiting: BTreeSet<_> = waiting.chain(open.blockers.iter().map(|blocker| blocker.name)).collect();
+        let over: Vec<_> = CertificateName::ALL.into_iter().filter(|name| !waiting.contains(name)).collect();
+        if let Err(error) = repair::forget_requests(self.layout, &over) {
+            // The certificates count, whatever becomes of this.
+            self.context.ui.warn(&format!("a request that is answered is left: {}", in_full(&error)));
+        }
+    }
+
+    /// Writes the requests for what is to be signed elsewhere.
+    fn requests(&self, open: &Plan, wrote: bool) -> Result<Vec<RequestRow>, Error> {
+        if open.requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let unwritten = |error: NodeError| {
+            // Nobody shall be told that the certificates are as they were.
+            let what = "the other certificates are repaired, but a request is not written: run the same command again";
+            failed(if wrote { NodeError::Callback { what: what.to_owned(), source: Box::new(error) } } else { error })
+        };
+        let written = repair::request(self.layout, open).map_err(unwritten)?;
+        let row =
+            |(name, request): (CertificateName, String)| RequestRow { name, authority: name.authority(), request };
+        Ok(written.into_iter().map(row).collect())
     }
 
     fn put_right(&self) -> Result<(), Error> {

@@ -23,6 +23,8 @@ use crate::plan::renewal::Item;
 /// A key there is of another kind than wanted; a file cannot be read or written.
 pub fn write_requests(layout: &Layout, items: &[Item], folder: &Path) -> Result<Vec<PathBuf>, NodeError> {
     atomic::private_folder(folder)?;
+    // Of a run that was cut off: there may be a key in it that nobody uses.
+    atomic::remove_leftovers(folder)?;
     let mut written = Vec::new();
     for item in items {
         let key = requested_key(layout, item, folder)?;

@@ -190,7 +190,10 @@ impl<'a> Snapshot<'a> {
             changed.extend(names);
             replace_all(&[set])?;
         }
-        for (on_node, was) in &self.index.entries {
+        // What was not there goes last: until the kubelet's link is back, it leads to such a file.
+        let (absent, present): (Vec<_>, Vec<_>) =
+            self.index.entries.iter().partition(|(_, was)| matches!(was, Was::Absent));
+        for (on_node, was) in present.into_iter().chain(absent) {
             let path = self.layout.path(on_node);
             if kept.contains(on_node) || self.is_as_it_was(on_node, was) {
                 continue;
