@@ -900,7 +900,7 @@ _certctl() {
             return 0
             ;;
         certctl__subcmd__renew)
-            opts="-y -o -v -h --all --root --only-due --within --key-algorithm --reuse-key --validity --dry-run --csr-only --import --yes --node --config --waive --timeout --max-unavailable --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help"
+            opts="-y -o -v -h --all --root --only-due --within --key-algorithm --reuse-key --validity --dry-run --csr-only --import --clock-is-right --yes --node --config --waive --timeout --max-unavailable --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
