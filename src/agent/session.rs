@@ -164,8 +164,7 @@ impl Session {
         if let Some(target) = &spec.target {
             problems.extend(self.reach(target, &spec, &authorities, generation, newer).await.err());
         }
-        let standing = object.and_then(|object| object.status.as_ref()?.renewal.as_ref());
-        self.renew((&spec, standing), generation, &authorities).await;
+        self.renew((&spec, object.and_then(|object| object.status.as_ref())), generation, &authorities).await;
         // Last: a node that comes back late signs with the old key until it has reached its target.
         problems.extend(requests::forget(&spec.forget, &mut authorities, &mut self.forgotten));
         let failed = !problems.is_empty();

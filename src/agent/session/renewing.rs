@@ -10,7 +10,7 @@ use crate::agent::members;
 use crate::agent::operations::{as_kubelet, ready, sign, sign_serving};
 use crate::agent::vouching::Asker;
 use crate::agent::writing;
-use crate::api::{NodePkiSpec, NodeRenewal, RenewalOrder, RenewalOutcome, Renewed, replaced};
+use crate::api::{NodePkiSpec, NodePkiStatus, NodeRenewal, RenewalOrder, RenewalOutcome, Renewed, replaced};
 use crate::node::renewal::{self, Signed};
 use crate::node::{Authorities, Layout, NodeError, in_full};
 use crate::pki::{BACKDATE, Certificate};
@@ -34,14 +34,14 @@ impl Session {
     /// `standing` is what the object's status says: an agent that has just started goes by what the one before it has answered.
     pub(super) async fn renew(
         &mut self,
-        (spec, standing): (&NodePkiSpec, Option<&NodeRenewal>),
+        (spec, standing): (&NodePkiSpec, Option<&NodePkiStatus>),
         generation: i64,
         authorities: &Authorities,
     ) {
         if self.renewing.order == spec.renewal {
             return;
         }
-        if let (Some(order), Some(answer)) = (&spec.renewal, standing)
+        if let (Some(order), Some(answer)) = (&spec.renewal, standing.and_then(|status| status.renewal.as_ref()))
             && order.replace.is_some()
             && answer.run == order.run
             && answer.outcome.is_some()

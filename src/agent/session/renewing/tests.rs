@@ -157,11 +157,12 @@ async fn an_agent_that_starts_later_does_not_carry_out_an_order_that_was_answere
     let before = serial(root.path());
     let mut later = agent(root.path(), &statuses);
     let authorities = Authorities::open(later.node.layout());
-    later.renew((&spec, Some(&failed)), 7, &authorities).await;
+    let says = |answer: &NodeRenewal| NodePkiStatus { renewal: Some(answer.clone()), ..NodePkiStatus::default() };
+    later.renew((&spec, Some(&says(&failed))), 7, &authorities).await;
     assert_eq!((later.renewing.answer.clone(), serial(root.path())), (Some(failed.clone()), before.clone()));
     // The answer to another run is none.
     let other = NodeRenewal { run: "renew-0".into(), ..failed };
     let mut fresh = agent(root.path(), &statuses);
-    fresh.renew((&spec, Some(&other)), 7, &authorities).await;
+    fresh.renew((&spec, Some(&says(&other))), 7, &authorities).await;
     assert_ne!(serial(root.path()), before);
 }
