@@ -2,7 +2,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -212,7 +214,8 @@ fn temporary(path: &Path) -> Result<(PathBuf, File), NodeError> {
 }
 
 fn fill(file: &mut File, content: &[u8], mode: u32, path: &Path) -> io::Result<()> {
-    file.write_all(content)?;
+    // By pwrite(2): a disk that fails can then be played without failing what the runtime writes to its own descriptors.
+    file.write_all_at(content, 0)?;
     finish(file, mode, path)
 }
 
