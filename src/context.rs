@@ -93,6 +93,13 @@ impl Context {
         follow_up(if plugin { "kubectl certctl" } else { "certctl" }, verb, &self.global, flags)
     }
 
+    /// A line about what is done, for humans; nothing with `--progress none`.
+    pub fn say(&self, text: &str) {
+        if self.global.progress != ProgressChoice::None {
+            self.ui.note(text);
+        }
+    }
+
     /// Asks before something that cannot simply be taken back; `yes` is the command's `--yes`.
     ///
     /// # Errors

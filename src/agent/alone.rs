@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use super::operations::{mirror, ready, release};
 use crate::cluster::{Access, Cluster};
 use crate::node::renewal::Signed;
+use crate::node::repair::node_name;
 use crate::node::{Addresses, ApplyContext, Authorities, Callbacks, EtcdAddresses, Layout, Node, NodeError, apply};
-use crate::pki::{Certificate, Kubeconfig};
+use crate::pki::Certificate;
 use crate::plan::renewal::{CertificateName, Place, ProofRow};
 use crate::plan::{Conf, Op, Verdict};
 use crate::probe;
@@ -126,18 +127,6 @@ async fn as_administrator(layout: &Layout) -> Result<Cluster, crate::cluster::Cl
     Cluster::connect(&Access { kubeconfig, request_timeout: Some(ANSWER), verb: "renew", ..Access::default() }).await
 }
 
-/// The Node's name, from the kubelet's user (`system:node:NAME`).
-fn node_name(layout: &Layout) -> Option<String> {
-    let of = |certificate: Certificate| certificate.common_name()?.strip_prefix("system:node:").map(str::to_owned);
-    let pem = std::fs::read(layout.kubelet_client()).ok();
-    let own = pem.and_then(|pem| Certificate::first_from_pem(&pem).ok());
-    let embedded = || {
-        let text = zeroize::Zeroizing::new(std::fs::read_to_string(layout.conf(Conf::Kubelet)).ok()?);
-        Kubeconfig::parse(&text).ok()?.client_certificate()
-    };
-    of(own.or_else(embedded)?)
-}
-
 /// Asks whoever shows or checks each of these certificates, until it is the new one or the time is up.
 pub async fn prove(layout: &Layout, signed: &[Signed]) -> Vec<Proof> {
     let (addresses, etcd) = (Addresses::read(layout), EtcdAddresses::read(layout));
@@ -227,15 +216,14 @@ mod tests {
         address
     }
 
+    fn authority() -> CertificateAuthority {
+        let (hours, now) = (SignedDuration::from_hours(9), Timestamp::now());
+        CertificateAuthority::generate("kubernetes", KeyAlgorithm::EcdsaP256, hours, now).unwrap()
+    }
+
     #[tokio::test]
     async fn a_server_that_reloads_late_is_waited_for() {
-        let ca = CertificateAuthority::generate(
-            "kubernetes",
-            KeyAlgorithm::EcdsaP256,
-            SignedDuration::from_hours(9),
-            Timestamp::now(),
-        );
-        let ca = ca.unwrap();
+        let ca = authority();
         let (old, new) = (signed(&ca), signed(&ca));
         let address = server(old.clone(), 2, new.clone()).await;
         assert_eq!(served(&new, &address).await, Seen::Other(old.certificate.serial_hex()));
@@ -244,17 +232,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn where_nobody_listens_the_wait_ends_soon() {
-        let ca = CertificateAuthority::generate(
-            "kubernetes",
-            KeyAlgorithm::EcdsaP256,
-            SignedDuration::from_hours(9),
-            Timestamp::now(),
-        );
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
         let begun = Instant::now();
-        assert_eq!(prove_one(&signed(&ca.unwrap()), address, true).await.seen, Seen::Nobody);
+        assert_eq!(prove_one(&signed(&authority()), address, true).await.seen, Seen::Nobody);
         assert!(begun.elapsed() < RELOADED);
     }
 

@@ -117,7 +117,7 @@ impl Cluster {
     /// A call failed, or cluster-info holds no kubeconfig.
     pub async fn write_new_ends(&self, successors: &[Certificate]) -> Result<(), ClusterError> {
         self.edit_config_map("kube-public", "cluster-info", "kubeconfig", |text| {
-            with_new_ends(text.ok_or("holds no kubeconfig")?, successors)
+            rewrite_cluster_ca(text.ok_or("holds no kubeconfig")?, |base64| prolonged(base64, successors))
         })
         .await?;
         self.edit_ca_bundles(|base64| prolonged(base64, successors)).await
@@ -205,27 +205,18 @@ fn bundle_edits(data: &Value, pointer: &str, rewrite: &impl Fn(&str) -> Option<S
 
 /// The kubeconfig of cluster-info with these CAs.
 fn with_cluster_ca(text: &str, cas: &[Certificate]) -> Result<String, String> {
-    use base64::Engine as _;
-    let mut kubeconfig: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    let pem: String = cas.iter().map(Certificate::to_pem).collect();
-    let place = kubeconfig.pointer_mut(CLUSTER_INFO_CA).ok_or("names no cluster with a CA")?;
-    *place = Value::from(base64::engine::general_purpose::STANDARD.encode(pem));
-    in_plain_lines(&kubeconfig)
+    rewrite_cluster_ca(text, |_| Some(encoded(cas.iter())))
 }
 
-/// As kubeadm writes it, the CA in one line: scripts take it out with `grep`.
-fn in_plain_lines(kubeconfig: &Value) -> Result<String, String> {
-    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-    serde_saphyr::to_string_with_options(kubeconfig, options).map_err(|error| error.to_string())
-}
-
-/// The kubeconfig of cluster-info, its CAs with their new ends.
-fn with_new_ends(text: &str, successors: &[Certificate]) -> Result<String, String> {
+/// The kubeconfig of cluster-info with what `rewrite` makes of its CA's base64; `None`: it stays. As kubeadm writes it, the CA in one line:
+/// scripts take it out with `grep`.
+fn rewrite_cluster_ca(text: &str, rewrite: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut kubeconfig: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let place = kubeconfig.pointer_mut(CLUSTER_INFO_CA).ok_or("names no cluster with a CA")?;
-    let Some(new) = place.as_str().and_then(|base64| prolonged(base64, successors)) else { return Ok(text.to_owned()) };
+    let Some(new) = rewrite(place.as_str().unwrap_or_default()) else { return Ok(text.to_owned()) };
     *place = Value::from(new);
-    in_plain_lines(&kubeconfig)
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    serde_saphyr::to_string_with_options(&kubeconfig, options).map_err(|error| error.to_string())
 }
 
 /// kubeadm's key in `kubeadm-config`.
@@ -305,31 +296,31 @@ pub(super) fn pem_of(base64: &str) -> Option<String> {
 
 /// The bundle with every one of `cas` replaced by `wanted`; `None` when it holds none of them or is right already.
 fn rewritten(base64: &str, cas: &[CaId], wanted: &[Certificate]) -> Option<String> {
-    use base64::Engine as _;
     let held: Vec<Certificate> = Certificate::each_from_pem(pem_of(base64)?.as_bytes()).into_iter().flatten().collect();
     if !held.iter().any(|certificate| cas.contains(&certificate.ca_id())) {
         return None;
     }
     let strangers = held.iter().filter(|certificate| !cas.contains(&certificate.ca_id()));
-    let pem: String = wanted.iter().chain(strangers).map(Certificate::to_pem).collect();
-    let text = base64::engine::general_purpose::STANDARD.encode(pem);
+    let text = encoded(wanted.iter().chain(strangers));
     (text != base64).then_some(text)
 }
 
 /// The bundle with each certificate in place of which `successors` has one of the same CA that ends later; `None` when there is none, or when
 /// something in it cannot be read, which would be lost.
 fn prolonged(base64: &str, successors: &[Certificate]) -> Option<String> {
-    use base64::Engine as _;
     let pem = pem_of(base64)?;
     let held: Vec<Certificate> =
         Certificate::each_from_pem(pem.as_bytes()).into_iter().collect::<Result<_, _>>().ok()?;
-    let later = |old: &Certificate| {
-        let new = successors.iter().find(|new| new.ca_id() == old.ca_id() && new.not_after() > old.not_after());
-        new.unwrap_or(old).to_pem()
+    let later = |old: &'_ Certificate| {
+        successors.iter().find(|new| new.ca_id() == old.ca_id() && new.not_after() > old.not_after())
     };
-    let new: Vec<String> = held.iter().map(later).collect();
-    let changed = held.iter().zip(&new).any(|(old, new)| old.to_pem() != *new);
-    changed.then(|| base64::engine::general_purpose::STANDARD.encode(new.concat()))
+    held.iter().any(|old| later(old).is_some()).then(|| encoded(held.iter().map(|old| later(old).unwrap_or(old))))
+}
+
+/// As such a field holds them: PEM, in base64.
+fn encoded<'a>(certificates: impl Iterator<Item = &'a Certificate>) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(certificates.map(Certificate::to_pem).collect::<String>())
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
+use crate::context::Context;
 use crate::error::Error;
-use crate::node::NodeError;
+use crate::node::{Layout, NodeError, StaticPods, WriteLock, renewal};
 use crate::plan::repair::Clock;
 use crate::ui::repair::clock_problem;
 
@@ -30,6 +31,32 @@ pub(super) fn failed(error: NodeError) -> Error {
         ),
         _ => shown,
     }
+}
+
+/// The right to write the node's files.
+///
+/// # Errors
+/// Kind Refused when another command or the agent writes; the lock file cannot be opened.
+pub(super) fn write_lock(layout: &Layout) -> Result<WriteLock, Error> {
+    WriteLock::try_take(layout).map_err(failed)?.ok_or_else(|| {
+        Error::refused("another certctl is changing the files of this node")
+            .hint("run the same command again when it has finished")
+    })
+}
+
+/// Puts right what a run that was cut off has left, and says so; `change` is what such a run is called.
+///
+/// # Errors
+/// The failing call.
+pub(super) fn put_right(context: &Context, layout: &Layout, change: &str) -> Result<(), Error> {
+    for recovered in renewal::put_right(layout).map_err(failed)? {
+        let what = if recovered.renewed { "completed" } else { "taken back" };
+        context.say(&format!("an earlier {change} of {} was cut off: {what}", layout.on_node(&recovered.path)));
+    }
+    for component in StaticPods::recover(layout).map_err(failed)? {
+        context.say(&format!("the manifest of {} was parked by a run that was cut off: put back", component.name()));
+    }
+    Ok(())
 }
 
 /// With a wrong clock everything would be made worse: certificates that nobody accepts, or that seem to have expired.

@@ -13,11 +13,11 @@ use super::on_node::{certificate_count, failed, plausible};
 use crate::agent::alone;
 use crate::context::Context;
 use crate::error::Error;
-use crate::node::{Layout, Node, WriteLock, renewal, repair};
+use crate::node::{Layout, Node, renewal, repair};
 use crate::pki::{Certificate, CertificateRequest, PlainRequest};
 use crate::plan::repair::{Plan, Wish};
 use crate::ui::repair::RepairReport;
-use crate::ui::{Format, ProgressChoice, View as _};
+use crate::ui::{Format, View as _};
 
 /// How long a repair waits for the control plane unless told otherwise.
 const WAIT: &str = "5m";
@@ -147,7 +147,7 @@ impl Job<'_> {
 
     fn show(&self, report: &RepairReport) -> Result<(), Error> {
         if report.certificates.is_empty() {
-            self.say("every certificate of this node is in order");
+            self.context.say("every certificate of this node is in order");
         }
         Ok(self.context.ui.show(report, self.context.format_or(Format::Table), self.context.now)?)
     }
@@ -167,7 +167,7 @@ impl Job<'_> {
             self.context.ui.warn(&format!("a CA rotation is under way ({why}): {after}"));
         }
         let report = self.report(plan);
-        self.say(report.text(false).trim_end());
+        self.context.say(report.text(false).trim_end());
         let count = plan.steps.len() + plan.authorities.len() + plan.trust.len();
         let restarts = if report.restarts.is_empty() {
             String::new()
@@ -176,13 +176,6 @@ impl Job<'_> {
         };
         let question = format!("It is {} now. Repair {}{restarts}?", self.context.now, certificate_count(count));
         self.context.confirm(&question, self.args.yes).await
-    }
-
-    fn lock(&self) -> Result<WriteLock, Error> {
-        WriteLock::try_take(self.layout).map_err(failed)?.ok_or_else(|| {
-            Error::refused("another certctl is changing the files of this node")
-                .hint("run the same command again when it has finished")
-        })
     }
 
     /// Signs for the node that the request names, and for a kubelet only: whoever asks for more is refused.
@@ -196,7 +189,7 @@ impl Job<'_> {
                 .hint("`certctl repair` on the other node prints one")
         })?;
         let answer = self.signed_for(&node, &pem)?;
-        self.say(&format!("signed for node {node}: give it to `certctl repair --import -` there"));
+        self.context.say(&format!("signed for node {node}: give it to `certctl repair --import -` there"));
         Ok(self.context.ui.data(&answer)?)
     }
 
@@ -215,12 +208,6 @@ impl Job<'_> {
         let certificate = certificate.map_err(failed)?;
         let authorities = repair::authorities(self.layout);
         Ok(std::iter::once(&certificate).chain(&authorities).map(Certificate::to_pem).collect())
-    }
-
-    fn say(&self, text: &str) {
-        if self.context.global.progress != ProgressChoice::None {
-            self.context.ui.note(text);
-        }
     }
 }
 

@@ -13,15 +13,7 @@ pub(super) const LOOK: &str = "run `certctl install` if it is not installed; els
 
 /// What the preflight of a rotation says of every node, nobody left out.
 pub(super) fn blockers(sight: &Sight, now: Timestamp) -> Vec<Blocker> {
-    let unknown = || Goal {
-        from: CaId::planned("unknown"),
-        to: None,
-        legacy: Vec::new(),
-        rollback: false,
-        waived: Default::default(),
-        max_unavailable: 1,
-        pause_before: None,
-    };
+    let unknown = || Goal::at_rest(CaId::planned("unknown"));
     let goal =
         sight.force.as_ref().map_or_else(unknown, |force| Goal { waived: Default::default(), ..force.goal.clone() });
     preflight(&Preflight {

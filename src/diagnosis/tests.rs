@@ -119,15 +119,7 @@ fn standing() -> Standing {
 
 impl World {
     fn new() -> Self {
-        let goal = Goal {
-            from: ca(),
-            to: None,
-            legacy: Vec::new(),
-            rollback: false,
-            waived: BTreeSet::new(),
-            max_unavailable: 1,
-            pause_before: None,
-        };
+        let goal = Goal::at_rest(ca());
         let materials = model(&ca(), &CaId::planned("older"), None, at(NOW)).unwrap();
         let mut sight = Sight {
             version: VERSION.into(),

@@ -39,7 +39,7 @@ pub(super) fn wrong_version(record: &Record, request: Request) -> Option<Blocker
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::pki::CaId;
@@ -59,15 +59,7 @@ mod tests {
     /// What blocks a cluster without any node.
     fn objects(resumed: bool) -> Vec<String> {
         let (inventory, health) = (Inventory::default(), BTreeMap::new());
-        let goal = Goal {
-            from: CaId::planned("old"),
-            to: None,
-            legacy: Vec::new(),
-            rollback: false,
-            waived: BTreeSet::new(),
-            max_unavailable: 1,
-            pause_before: None,
-        };
+        let goal = Goal::at_rest(CaId::planned("old"));
         let cluster = ClusterHealth::default();
         let input =
             Preflight { inventory: &inventory, goal: &goal, health: &health, cluster: &cluster, version: "1", now: 0 };

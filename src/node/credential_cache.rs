@@ -1,14 +1,13 @@
 //! Where the exec credential plugin keeps a certificate and its key, and a request that nobody has approved yet.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::atomic;
 use super::error::NodeError;
+use super::{atomic, lock};
 use crate::pki::{Certificate, PkiError, PrivateKey};
 
 /// What stands in front of the request's name in its file (RFC 7468 section 2 lets text stand before a block).
@@ -111,12 +110,7 @@ impl CredentialCache {
     /// # Errors
     /// The lock file cannot be opened or locked.
     pub fn try_lock(&self) -> Result<Option<File>, NodeError> {
-        let file = self.open_lock()?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => Err(NodeError::io("lock", &self.file("lock"))(source)),
-        }
+        lock::try_lock(&self.file("lock"))
     }
 
     /// As [`Self::try_lock`], as soon as no other process has it. It blocks the thread.
@@ -124,18 +118,7 @@ impl CredentialCache {
     /// # Errors
     /// The lock file cannot be opened or locked.
     pub fn lock(&self) -> Result<File, NodeError> {
-        let file = self.open_lock()?;
-        file.lock().map_err(NodeError::io("lock", &self.file("lock")))?;
-        Ok(file)
-    }
-
-    fn open_lock(&self) -> Result<File, NodeError> {
-        atomic::private_folder(&self.folder)?;
-        let path = self.file("lock");
-        let mut options = OpenOptions::new();
-        // Never renamed over and never removed: a lock holds a file, not a name.
-        options.write(true).create(true).truncate(false).mode(atomic::SECRET);
-        options.open(&path).map_err(NodeError::io("open", &path))
+        lock::lock(&self.file("lock"))
     }
 
     fn file(&self, extension: &str) -> PathBuf {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::atomic;
 use super::error::NodeError;
-use super::layout::{Layout, STATE};
+use super::layout::Layout;
 
 /// The right to change this node, until it is dropped or the process ends (flock(2): the kernel lets go of it, whatever happens).
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl AgentLock {
     /// # Errors
     /// The lock file cannot be opened or locked.
     pub fn try_take(layout: &Layout) -> Result<Option<Self>, NodeError> {
-        Ok(try_lock(layout, &layout.agent_lock())?.map(|file| Self { _file: file }))
+        Ok(try_lock(&layout.agent_lock())?.map(|file| Self { _file: file }))
     }
 
     /// Takes the lock as soon as no other agent has it. It blocks the thread.
@@ -28,7 +28,7 @@ impl AgentLock {
     /// # Errors
     /// The lock file cannot be opened or locked.
     pub fn wait(layout: &Layout) -> Result<Self, NodeError> {
-        lock(layout, &layout.agent_lock()).map(|file| Self { _file: file })
+        lock(&layout.agent_lock()).map(|file| Self { _file: file })
     }
 }
 
@@ -45,7 +45,7 @@ impl WriteLock {
     /// # Errors
     /// The lock file cannot be opened or locked.
     pub fn try_take(layout: &Layout) -> Result<Option<Self>, NodeError> {
-        Ok(try_lock(layout, &layout.write_lock())?.map(|file| Self { _file: file }))
+        Ok(try_lock(&layout.write_lock())?.map(|file| Self { _file: file }))
     }
 
     /// Takes the lock as soon as no other process writes. It blocks the thread.
@@ -53,12 +53,13 @@ impl WriteLock {
     /// # Errors
     /// The lock file cannot be opened or locked.
     pub fn wait(layout: &Layout) -> Result<Self, NodeError> {
-        lock(layout, &layout.write_lock()).map(|file| Self { _file: file })
+        lock(&layout.write_lock()).map(|file| Self { _file: file })
     }
 }
 
-fn try_lock(layout: &Layout, path: &Path) -> Result<Option<File>, NodeError> {
-    let file = open(layout, path)?;
+/// Locks a file, or says at once that another process has it (`None`). Held until the file is dropped.
+pub(super) fn try_lock(path: &Path) -> Result<Option<File>, NodeError> {
+    let file = open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -66,14 +67,17 @@ fn try_lock(layout: &Layout, path: &Path) -> Result<Option<File>, NodeError> {
     }
 }
 
-fn lock(layout: &Layout, path: &Path) -> Result<File, NodeError> {
-    let file = open(layout, path)?;
+/// As [`try_lock`], as soon as no other process has it. It blocks the thread.
+pub(super) fn lock(path: &Path) -> Result<File, NodeError> {
+    let file = open(path)?;
     file.lock().map_err(NodeError::io("lock", path))?;
     Ok(file)
 }
 
-fn open(layout: &Layout, path: &Path) -> Result<File, NodeError> {
-    atomic::private_folder(&layout.path(STATE))?;
+fn open(path: &Path) -> Result<File, NodeError> {
+    if let Some(folder) = path.parent() {
+        atomic::private_folder(folder)?;
+    }
     let mut options = OpenOptions::new();
     // Never renamed over and never removed: a lock holds a file, not a name.
     options.write(true).create(true).truncate(false).mode(atomic::SECRET);

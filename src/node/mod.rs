@@ -5,6 +5,7 @@ mod addresses;
 mod apply;
 mod atomic;
 mod authorities;
+mod backups;
 mod credential_cache;
 mod cri;
 mod error;

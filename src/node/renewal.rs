@@ -20,7 +20,7 @@ use super::layout::{CA_CERT, Layout, MANIFESTS, PARKED, SIGNER, STATE};
 use super::loaded::digest;
 use super::repair::requests_folder;
 use super::switch::{FileSet, NewFile, Recovered, recover, replace_all};
-use super::{atomic, journal};
+use super::{atomic, backups, journal};
 use crate::pki::{Certificate, CertificateAuthority, Kubeconfig, PkiError, PrivateKey};
 use crate::plan::Conf;
 use crate::plan::renewal::{AuthorityName, CertificateName, Item, Place};
@@ -135,13 +135,7 @@ pub fn run_name(now: Timestamp) -> String {
 /// A name that no renewal of this node had before: two may begin in the same second.
 #[must_use]
 pub fn free_run_name(layout: &Layout, now: Timestamp) -> String {
-    let name = run_name(now);
-    let mut numbered = (2..).map(|number| format!("{name}.{number}"));
-    if layout.backup(&name).exists() {
-        numbered.find(|numbered| !layout.backup(numbered).exists()).unwrap_or(name)
-    } else {
-        name
-    }
+    backups::free_name(layout, run_name(now))
 }
 
 /// Puts the certificates in their places, each together with its key; the files that they replace go into the back-ups of `run`.
@@ -266,11 +260,7 @@ fn existing(path: &Path) -> PathBuf {
 
 /// The newest back-ups stay; the names begin with their time.
 fn forget_old_runs(layout: &Layout) -> Result<(), NodeError> {
-    let folder = layout.backups();
-    let listed = fs::read_dir(&folder).map_err(NodeError::io("read the folder", &folder))?;
-    let mut runs: Vec<PathBuf> = listed.flatten().map(|entry| entry.path()).collect();
-    runs.retain(|path| name_of(path).starts_with(RUN));
-    runs.sort();
+    let runs = backups::named(layout, RUN)?;
     let surplus = runs.len().saturating_sub(RUNS_KEPT);
     for run in runs.into_iter().take(surplus) {
         fs::remove_dir_all(&run).map_err(NodeError::io("remove", &run))?;

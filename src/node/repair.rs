@@ -23,9 +23,9 @@ use super::renewal::{
 };
 use super::switch::{FileSet, NewFile, replace_all};
 use super::{atomic, journal};
-use crate::pki::{BACKDATE, Certificate, CertificateAuthority, Kubeconfig};
+use crate::pki::{Certificate, CertificateAuthority, Kubeconfig};
 use crate::plan::Conf;
-use crate::plan::renewal::{AuthorityName, CertificateName, Item, Place};
+use crate::plan::renewal::{AuthorityName, CertificateName, Item, Place, made_for};
 use crate::plan::repair::{Plan, Prolonged};
 
 pub use seeing::{last_life, see};
@@ -373,8 +373,7 @@ pub fn sign_client(
     let ca = authority(layout, AuthorityName::Cluster)?;
     let own = small_file(layout, KUBELET_CLIENT).ok().flatten();
     let own = own.and_then(|pem| Certificate::first_from_pem(&pem).ok());
-    let lived = own.map(|own| own.not_after().duration_since(own.not_before()) - BACKDATE);
-    let validity = validity.or(lived).unwrap_or(ONE_YEAR);
+    let validity = validity.or(own.as_ref().map(made_for)).unwrap_or(ONE_YEAR);
     ca.issue_client(user, groups, public_spki, validity, now)
         .map_err(NodeError::issue(format!("a certificate for {user}")))
 }

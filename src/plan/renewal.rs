@@ -305,7 +305,9 @@ const fn is_conf(name: CertificateName) -> bool {
     matches!(name, CertificateName::Conf(_))
 }
 
-fn made_for(certificate: &Certificate) -> SignedDuration {
+/// Lifetime that a certificate was asked for with: issuers let it begin [`BACKDATE`] earlier.
+#[must_use]
+pub fn made_for(certificate: &Certificate) -> SignedDuration {
     let whole = certificate.not_after().duration_since(certificate.not_before());
     if whole > BACKDATE { whole - BACKDATE } else { whole }
 }

@@ -108,3 +108,19 @@ pub struct Goal {
     /// The phase before which to stop.
     pub pause_before: Option<Phase>,
 }
+
+impl Goal {
+    /// No rotation: this CA stays in force.
+    #[must_use]
+    pub const fn at_rest(from: CaId) -> Self {
+        Self {
+            from,
+            to: None,
+            legacy: Vec::new(),
+            rollback: false,
+            waived: BTreeSet::new(),
+            max_unavailable: 1,
+            pause_before: None,
+        }
+    }
+}

@@ -151,15 +151,7 @@ mod tests {
         let mut view = NodeView::default();
         view.state.control_plane = true;
         let nodes = BTreeMap::from([("cp-1".to_owned(), view.clone()), ("cp-2".to_owned(), view)]);
-        let goal = Goal {
-            from: ca,
-            to: None,
-            legacy: Vec::new(),
-            rollback: false,
-            waived: Default::default(),
-            max_unavailable: 1,
-            pause_before: None,
-        };
+        let goal = Goal::at_rest(ca);
         let cluster = ClusterHealth {
             kubeadm: Some(KubeadmRecord {
                 api_version: "kubeadm.k8s.io/v1beta4".into(),

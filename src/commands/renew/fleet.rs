@@ -102,10 +102,10 @@ impl Job<'_> {
         }
         self.warn_of_what_stays(nodes);
         if !dry_run && question(nodes).is_none() {
-            self.say("nothing was renewed");
+            self.context.say("nothing was renewed");
         }
         if !dry_run && good && renewed(nodes).any(|row| row.name == CertificateName::Conf(Conf::Admin)) {
-            self.say("copies of admin.conf elsewhere (~/.kube/config) hold the old certificate: copy it anew");
+            self.context.say("copies of admin.conf elsewhere (~/.kube/config) hold the old certificate: copy it anew");
         }
         Ok(())
     }
@@ -116,12 +116,6 @@ impl Job<'_> {
             ProgressChoice::Json => true,
             ProgressChoice::Auto => self.context.global.output == Some(Format::Json),
             ProgressChoice::Plain | ProgressChoice::None => false,
-        }
-    }
-
-    fn say(&self, text: &str) {
-        if self.context.global.progress != ProgressChoice::None {
-            self.context.ui.note(text);
         }
     }
 

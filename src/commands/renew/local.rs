@@ -4,17 +4,17 @@ use std::path::Path;
 
 use super::RenewArgs;
 use crate::agent::alone::{self, Proof, Seen};
-use crate::commands::on_node::{certificate_count, failed, plausible};
+use crate::commands::on_node::{certificate_count, failed, plausible, put_right, write_lock};
 use crate::context::Context;
 use crate::error::Error;
 use crate::node::renewal::{self, Signed};
 use crate::node::repair::last_life;
-use crate::node::{Layout, Node, StaticPods, WriteLock, in_full};
+use crate::node::{Layout, Node, in_full};
 use crate::plan::NodeState;
 use crate::plan::renewal::{Plan, Request};
 use crate::plan::repair::Clock;
+use crate::ui::Format;
 use crate::ui::renewal::RenewalReport;
-use crate::ui::{Format, ProgressChoice};
 
 pub(super) async fn run(context: &Context, args: &RenewArgs, root: &Path) -> Result<(), Error> {
     let node = Node::open(root);
@@ -32,12 +32,8 @@ pub(super) async fn run(context: &Context, args: &RenewArgs, root: &Path) -> Res
     if let Some(question) = job.question(&shown) {
         context.confirm(&question, args.yes).await?;
     }
-    let lock = WriteLock::try_take(job.layout).map_err(failed)?;
-    let _lock = lock.ok_or_else(|| {
-        Error::refused("another certctl is changing the files of this node")
-            .hint("run the same command again when it has finished")
-    })?;
-    job.put_right()?;
+    let _lock = write_lock(job.layout)?;
+    put_right(context, job.layout, "renewal")?;
     job.renew(&shown, seen.as_ref()).await
 }
 
@@ -149,18 +145,7 @@ impl Job<'_> {
         report.restarts.clear();
         self.show(&report)?;
         let (count, folder, root) = (written.len(), folder.display(), self.root.display());
-        self.say(&format!("{count} requests are in {folder} as NAME.csr: have them signed, put the certificates there as NAME.crt, and run `certctl renew --root {root} --import {folder}`"));
-        Ok(())
-    }
-
-    fn put_right(&self) -> Result<(), Error> {
-        for recovered in renewal::put_right(self.layout).map_err(failed)? {
-            let what = if recovered.renewed { "completed" } else { "taken back" };
-            self.say(&format!("an earlier renewal of {} was cut off: {what}", self.layout.on_node(&recovered.path)));
-        }
-        for component in StaticPods::recover(self.layout).map_err(failed)? {
-            self.say(&format!("the manifest of {} was parked by a run that was cut off: put back", component.name()));
-        }
+        self.context.say(&format!("{count} requests are in {folder} as NAME.csr: have them signed, put the certificates there as NAME.crt, and run `certctl renew --root {root} --import {folder}`"));
         Ok(())
     }
 
@@ -185,7 +170,7 @@ impl Job<'_> {
         self.show(&report)?;
         self.warn_of_what_stays(&plan);
         if report.certificates.iter().all(|row| row.change.is_none()) {
-            self.say("nothing was renewed");
+            self.context.say("nothing was renewed");
         }
         outcome
     }
@@ -223,10 +208,10 @@ impl Job<'_> {
                 change.new_key = signed.new_key;
             }
         }
-        self.say(&format!("{} renewed; what was replaced is in {backup}", certificate_count(signed.len())));
+        self.context.say(&format!("{} renewed; what was replaced is in {backup}", certificate_count(signed.len())));
         report.backup = Some(backup);
         if signed.iter().any(|signed| signed.name.name() == "admin.conf") {
-            self.say("copies of admin.conf elsewhere (~/.kube/config) hold the old certificate: copy it anew");
+            self.context.say("copies of admin.conf elsewhere (~/.kube/config) hold the old certificate: copy it anew");
         }
         Ok(())
     }
@@ -250,7 +235,7 @@ impl Job<'_> {
             return Ok(());
         }
         for op in &plan.restarts {
-            self.say(&op.restarts().map(|process| format!("restarting {process}")).unwrap_or_default());
+            self.context.say(&op.restarts().map(|process| format!("restarting {process}")).unwrap_or_default());
             alone::restart(self.node, op, run, self.context.now).await.map_err(|error| {
                 failed(error)
                     .hint("the certificates are renewed; `certctl renew --root / --only-due` goes on with the restarts")
@@ -265,7 +250,7 @@ impl Job<'_> {
         let mut wrong = Vec::new();
         for Proof { name, address, seen } in proofs {
             match seen {
-                Seen::New => self.say(&format!("{name}: {address} works with the new certificate")),
+                Seen::New => self.context.say(&format!("{name}: {address} works with the new certificate")),
                 Seen::Nobody => self.context.ui.warn(&format!("{name}: not proved, {address} does not answer")),
                 Seen::Other(serial) => wrong.push(format!("{name}: {address} goes on showing serial {serial}")),
                 Seen::Refused => wrong.push(format!("{name}: {address} refuses the new certificate")),
@@ -277,11 +262,5 @@ impl Job<'_> {
         let error = Error::failed("certificates are renewed in their files, but do not count yet");
         let error = wrong.into_iter().fold(error, Error::caused_by);
         Err(error.hint("see the logs of the process (`crictl logs`), and restart it"))
-    }
-
-    fn say(&self, text: &str) {
-        if self.context.global.progress != ProgressChoice::None {
-            self.context.ui.note(text);
-        }
     }
 }

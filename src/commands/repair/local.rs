@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 use super::{Job, Plan, RepairReport, certificate_count, failed, renewal, repair};
 use crate::agent::revive::{self, Life};
+use crate::commands::on_node::{put_right, write_lock};
 use crate::error::{Error, ErrorKind};
-use crate::node::{NodeError, StaticPods, in_full};
+use crate::node::{NodeError, in_full};
 use crate::pki::Certificate;
 use crate::plan::renewal::CertificateName;
 use crate::ui::repair::RequestRow;
@@ -31,8 +32,8 @@ impl Job<'_> {
     /// Writes the files.
     pub(super) async fn repair(&self, brought: &[Certificate]) -> Result<Outcome, Error> {
         let now = self.context.now;
-        let _lock = self.lock()?;
-        self.put_right()?;
+        let _lock = write_lock(self.layout)?;
+        put_right(self.context, self.layout, "change")?;
         // Once more, now that nobody else writes and nothing is half done.
         let plan = self.plan(brought)?;
         self.refuse(&plan)?;
@@ -44,7 +45,11 @@ impl Job<'_> {
         if wrote {
             let written = repair::write(self.layout, &plan, answered, now).map_err(failed)?;
             let count = written.signed.len() + plan.authorities.len() + plan.trust.len();
-            self.say(&format!("{} repaired; the state before is in {}", certificate_count(count), written.snapshot));
+            self.context.say(&format!(
+                "{} repaired; the state before is in {}",
+                certificate_count(count),
+                written.snapshot
+            ));
             report.snapshot = Some(written.snapshot);
         }
         let mut open = plan.clone();
@@ -79,17 +84,6 @@ impl Job<'_> {
         let row =
             |(name, request): (CertificateName, String)| RequestRow { name, authority: name.authority(), request };
         Ok(written.into_iter().map(row).collect())
-    }
-
-    fn put_right(&self) -> Result<(), Error> {
-        for recovered in renewal::put_right(self.layout).map_err(failed)? {
-            let what = if recovered.renewed { "completed" } else { "taken back" };
-            self.say(&format!("an earlier change of {} was cut off: {what}", self.layout.on_node(&recovered.path)));
-        }
-        for component in StaticPods::recover(self.layout).map_err(failed)? {
-            self.say(&format!("the manifest of {} was parked by a run that was cut off: put back", component.name()));
-        }
-        Ok(())
     }
 
     /// What is still to be done by somebody else, as an error that says how.
@@ -130,7 +124,8 @@ impl Job<'_> {
         if !self.own {
             if wrote {
                 let root = self.args.root.display();
-                self.say(&format!("{root} is not this machine's root: only files were written, nothing was restarted"));
+                self.context
+                    .say(&format!("{root} is not this machine's root: only files were written, nothing was restarted"));
             }
             self.show(&report)?;
             return left.map_or(Ok(()), Err);
@@ -149,7 +144,7 @@ impl Job<'_> {
         match revive::outdated(self.node).await {
             Ok(outdated) => {
                 for (component, container) in outdated {
-                    self.say(&format!("restarting {}", component.name()));
+                    self.context.say(&format!("restarting {}", component.name()));
                     if let Err(error) = self.node.cri().stop(&container.id).await {
                         self.context.ui.warn(&format!("{} was not stopped: {}", component.name(), in_full(&error)));
                     }
@@ -159,7 +154,7 @@ impl Job<'_> {
         }
         let kubelet = revive::kubelet_is_outdated(self.node).await;
         if wrote || kubelet.as_ref().is_ok_and(|outdated| *outdated) {
-            self.say("restarting the kubelet");
+            self.context.say("restarting the kubelet");
             revive::restart_kubelet(self.node).await.map_err(|error| {
                 failed(error).hint("the files are repaired: start the kubelet (`systemctl restart kubelet`)")
             })?;
@@ -178,7 +173,7 @@ impl Job<'_> {
         loop {
             let life = revive::life(self.layout).await;
             if said.is_none_or(|(last, at)| last != life || at.elapsed() > HEARTBEAT) {
-                self.say(&format!("{} ({} s)", life.text(), begun.elapsed().as_secs()));
+                self.context.say(&format!("{} ({} s)", life.text(), begun.elapsed().as_secs()));
                 said = Some((life, Instant::now()));
             }
             if life == Life::Up {
@@ -208,25 +203,25 @@ impl Job<'_> {
         }
         let question = "Put back the files as they were before the last repair?";
         self.context.confirm(question, self.args.yes).await?;
-        let lock = self.lock()?;
-        self.put_right()?;
+        let lock = write_lock(self.layout)?;
+        put_right(self.context, self.layout, "change")?;
         let replaced = repair::replaced(self.layout).map_err(failed)?;
         let undone = repair::undo(self.layout, self.context.now).map_err(failed)?;
         drop(lock);
         let Some((snapshot, back)) = undone else {
             return Err(Error::failed("there is no repair to be undone on this node"));
         };
-        self.say(&format!("{} files are as they were, from {snapshot}", back.changed.len()));
+        self.context.say(&format!("{} files are as they were, from {snapshot}", back.changed.len()));
         if !back.kept.is_empty() {
             let kept = back.kept.join(", ");
             self.context.ui.warn(&format!("written by others since the repair, so left alone: {kept}"));
         }
         if self.own && !replaced.is_empty() {
             for (component, container) in revive::users_of(self.node, &replaced).await.map_err(failed)? {
-                self.say(&format!("restarting {}", component.name()));
+                self.context.say(&format!("restarting {}", component.name()));
                 self.node.cri().stop(&container.id).await.map_err(failed)?;
             }
-            self.say("restarting the kubelet");
+            self.context.say("restarting the kubelet");
             revive::restart_kubelet(self.node).await.map_err(failed)?;
         }
         Ok(())

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{Job, failed, input, repair};
 use crate::cluster::{Access, Cluster, ClusterError, bootstrap, csr, nodes};
+use crate::commands::on_node::write_lock;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::pki::{BACKDATE, Certificate};
@@ -104,7 +105,7 @@ impl Job<'_> {
         let own = repair::node_name(self.layout).into_iter().collect();
         let silent = self.silent(&cluster, Instant::now(), &own).await?;
         if silent.is_empty() {
-            self.say("every node has been heard of");
+            self.context.say("every node has been heard of");
         }
         // A CA that has a new end has the same one everywhere.
         let authorities: String = repair::authorities(self.layout).iter().map(Certificate::to_pem).collect();
@@ -132,14 +133,14 @@ impl Job<'_> {
         }
         let plan = self.plan(&brought)?;
         self.refuse(&plan)?;
-        let lock = self.lock()?;
+        let lock = write_lock(self.layout)?;
         let asked = repair::request(self.layout, &plan).map_err(failed)?;
         drop(lock);
         let Some((_, request)) = asked.iter().find(|(name, _)| *name == CertificateName::KubeletClient) else {
             return Ok(brought);
         };
         let cluster = bootstrap::connect(&self.layout.conf(Conf::Kubelet), token, "repair").await?;
-        self.say("asking the API server for the kubelet's certificate");
+        self.context.say("asking the API server for the kubelet's certificate");
         let signed = csr::sign(&cluster, request, csr::KUBELET_CLIENT, false, None, SIGNED).await.map_err(|error| {
             Error::from(error)
                 .hint("without it: `certctl repair` here, and `certctl repair --sign` on a control-plane node")
@@ -163,10 +164,10 @@ impl Job<'_> {
     async fn repair_all(&self, hosts: Vec<Host>, begun: Instant) -> Round {
         let all = hosts.into_iter().map(async |host| {
             let node = host.node.clone();
-            self.say(&format!("{node}: repairing through ssh"));
+            self.context.say(&format!("{node}: repairing through ssh"));
             let outcome = self.repair_in_time(host, begun).await;
             match &outcome {
-                Ok(()) => self.say(&format!("{node}: repaired")),
+                Ok(()) => self.context.say(&format!("{node}: repaired")),
                 Err(error) => self.context.ui.warn(&format!("{node}: {}", error.sentence())),
             }
             (node, outcome)
@@ -261,7 +262,7 @@ impl Job<'_> {
                 said = missing.len();
                 let ready = wanted.len() - said;
                 let elapsed = begun.elapsed().as_secs();
-                self.say(&format!("{ready} of {} repaired nodes are Ready ({elapsed} s)", wanted.len()));
+                self.context.say(&format!("{ready} of {} repaired nodes are Ready ({elapsed} s)", wanted.len()));
             }
             if missing.is_empty() {
                 return Ok(());

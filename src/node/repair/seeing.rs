@@ -11,9 +11,9 @@ use super::facts;
 use crate::node::layout::{Layout, PKI_FILES};
 use crate::node::loaded::changed;
 use crate::node::renewal::{authority, inventory, kept_key, on_node, pair, small_file};
-use crate::pki::{BACKDATE, Certificate, KeyAlgorithm, Kubeconfig, PrivateKey};
+use crate::pki::{Certificate, KeyAlgorithm, Kubeconfig, PrivateKey};
 use crate::plan::Conf;
-use crate::plan::renewal::{AuthorityName, CertificateName, Held, Inventory, Place};
+use crate::plan::renewal::{AuthorityName, CertificateName, Held, Inventory, Place, made_for};
 use crate::plan::repair::{Seen, ended};
 
 /// kubeadm's lifetimes (`constants.CertificateValidityPeriod`, `CACertificateValidityPeriod`).
@@ -66,8 +66,8 @@ fn successors(
         if signer.problem.is_some() {
             return None;
         }
-        let lived = old.not_after().duration_since(old.not_before()) - BACKDATE;
-        let made = authority(layout, name).ok()?.prolonged(validity.unwrap_or_else(|| lived.min(DECADE)), now).ok()?;
+        let validity = validity.unwrap_or_else(|| made_for(old).min(DECADE));
+        let made = authority(layout, name).ok()?.prolonged(validity, now).ok()?;
         Some((name, made.certificate().clone()))
     });
     prolonged.collect()
@@ -152,9 +152,7 @@ fn patterns(
 fn usual_validity(inventory: &Inventory) -> SignedDuration {
     let pairs = inventory.held.iter().filter(|(name, _)| matches!(name.place(), Place::Pair(_)));
     let lived = pairs.filter_map(|(_, held)| match held {
-        Held::Certificate { certificate, .. } => {
-            Some(certificate.not_after().duration_since(certificate.not_before()) - BACKDATE)
-        }
+        Held::Certificate { certificate, .. } => Some(made_for(certificate)),
         _ => None,
     });
     lived.filter(SignedDuration::is_positive).max().unwrap_or(YEAR)

@@ -11,12 +11,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::node::atomic;
 use crate::node::error::NodeError;
 use crate::node::layout::Layout;
 use crate::node::loaded::digest;
 use crate::node::renewal::pair;
 use crate::node::switch::{FileSet, NewFile, replace_all};
+use crate::node::{atomic, backups};
 use crate::plan::renewal::{AuthorityName, CertificateName, Place};
 
 /// Names of snapshots start with this.
@@ -100,9 +100,7 @@ impl<'a> Snapshot<'a> {
             return Ok(begun);
         }
         remove_unfinished(layout)?;
-        let folder = layout.backup(&name(now));
-        let free = (2..100).map(|n| PathBuf::from(format!("{}.{n}", folder.display())));
-        let folder = std::iter::once(folder.clone()).chain(free).find(|folder| !folder.exists()).unwrap_or(folder);
+        let folder = layout.backup(&backups::free_name(layout, name(now)));
         atomic::private_folder(&folder)?;
         let index = Index { stage: Stage::Begun, number, entries: BTreeMap::new(), wrote: BTreeMap::new() };
         let mut snapshot = Self { layout, folder, index };
@@ -323,7 +321,7 @@ fn look(path: &Path) -> io::Result<Was> {
 /// Those with an index, oldest first.
 fn complete(layout: &Layout) -> Result<Vec<Snapshot<'_>>, NodeError> {
     let mut all: Vec<Snapshot<'_>> = Vec::new();
-    for folder in folders(layout)? {
+    for folder in backups::named(layout, MARK)? {
         let path = folder.join(INDEX);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -339,22 +337,10 @@ fn complete(layout: &Layout) -> Result<Vec<Snapshot<'_>>, NodeError> {
 
 /// What a crash has left of a snapshot before anything was changed.
 fn remove_unfinished(layout: &Layout) -> Result<(), NodeError> {
-    for folder in folders(layout)?.into_iter().filter(|folder| !folder.join(INDEX).exists()) {
+    for folder in backups::named(layout, MARK)?.into_iter().filter(|folder| !folder.join(INDEX).exists()) {
         fs::remove_dir_all(&folder).map_err(NodeError::io("remove", &folder))?;
     }
     Ok(())
-}
-
-fn folders(layout: &Layout) -> Result<Vec<PathBuf>, NodeError> {
-    let folder = layout.backups();
-    let listed = match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        listed => listed.map_err(NodeError::io("read the folder", &folder))?,
-    };
-    let mut all: Vec<PathBuf> = listed.flatten().map(|entry| entry.path()).collect();
-    all.retain(|path| name_of(path).starts_with(MARK));
-    all.sort();
-    Ok(all)
 }
 
 fn record(layout: &Layout, path: &Path, error: &serde_json::Error) -> NodeError {

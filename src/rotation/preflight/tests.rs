@@ -1,7 +1,4 @@
 //! Every reason not to begin, each alone on a cluster that has no other, and what is no reason.
-
-use std::collections::BTreeSet;
-
 use rstest::rstest;
 
 use super::*;
@@ -64,15 +61,7 @@ impl World {
     fn new() -> Self {
         let nodes = BTreeMap::from([("cp-1".into(), node(true)), ("w-1".into(), node(false))]);
         let health = BTreeMap::from([("cp-1".into(), healthy(true)), ("w-1".into(), healthy(false))]);
-        let goal = Goal {
-            from: old(),
-            to: None,
-            legacy: Vec::new(),
-            rollback: false,
-            waived: BTreeSet::new(),
-            max_unavailable: 1,
-            pause_before: None,
-        };
+        let goal = Goal::at_rest(old());
         Self { inventory: Inventory { nodes, ..Inventory::default() }, goal, health }
     }
 
