@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 use crate::context::Context;
-use crate::plan::Event;
+use crate::rotation::Event;
 
 /// Events are shown by a task of their own, so that a slow terminal holds no rotation and no renewal. It ends with the last sender.
 pub(super) fn printer(context: &Context) -> (mpsc::UnboundedSender<Event>, tokio::task::JoinHandle<()>) {

@@ -13,8 +13,7 @@ use crate::config::{Config, MaxUnavailable, Waiver};
 use crate::context::Context;
 use crate::engine::{Begin, Driver, Outcome, PlanReport, Request, Settings, Start, dead, dry_run, holder};
 use crate::error::Error;
-use crate::plan::{Event, EventKind};
-use crate::rotation::Phase;
+use crate::rotation::{Event, EventKind, Phase};
 use crate::ui::{Format, Table, View};
 
 /// Arguments of `certctl rotate-ca`.

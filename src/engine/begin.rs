@@ -16,8 +16,9 @@ use crate::api::{AuthorityRecord, ClusterPkiSpec, RotationIntent};
 use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, trust};
 use crate::error::Error;
 use crate::pki::{CaId, Certificate};
-use crate::plan::{Event, EventKind};
-use crate::rotation::{ClusterHealth, Goal, Inventory, NodeHealth, Phase, Preflight, pause_left, warnings};
+use crate::rotation::{
+    ClusterHealth, Event, EventKind, Goal, Inventory, NodeHealth, Phase, Preflight, pause_left, warnings,
+};
 
 /// Longest wait for the agents to answer the first ping.
 pub(super) const ANSWERS: Duration = Duration::from_secs(10);

@@ -2,8 +2,7 @@
 
 use super::driver::{Driver, Outcome};
 use crate::error::Error;
-use crate::plan::EventKind;
-use crate::rotation::{Inventory, NodeView, Phase, describe, target};
+use crate::rotation::{EventKind, Inventory, NodeView, Phase, describe, target};
 
 impl Driver {
     /// Closes the rotation: the new CAVersion is in force, the nodes are left to themselves.

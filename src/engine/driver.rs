@@ -20,9 +20,9 @@ use crate::cluster::{Cluster, DriverLease, Live};
 use crate::error::Error;
 use crate::node::layout::SIGNER;
 use crate::pki::CaId;
-use crate::plan::{ClusterOp, Event, EventKind, NodeTarget, same_set};
+use crate::plan::{ClusterOp, NodeTarget, same_set};
 use crate::rotation::matrix::Matrix;
-use crate::rotation::{Goal, Inventory, Next, Phase, Step, maker, next};
+use crate::rotation::{Event, EventKind, Goal, Inventory, Next, Phase, Step, maker, next};
 
 /// A node that has not taken note of its object for this long is called silent.
 pub(super) const SILENCE: Duration = Duration::from_secs(10);

@@ -6,9 +6,8 @@ use jiff::Timestamp;
 
 use super::driver::{Driver, Outcome};
 use crate::error::{Error, ErrorKind};
-use crate::plan::{Event, EventKind};
 use crate::rotation::matrix::Violation;
-use crate::rotation::{Inventory, Phase, phase_of};
+use crate::rotation::{Event, EventKind, Inventory, Phase, RunPhase, phase_of};
 
 impl Driver {
     /// Edges that no step of this run broke: said once, and no reason to stop.
@@ -48,7 +47,7 @@ impl Driver {
         self.progress = Instant::now();
         self.entered = Some((phase, Instant::now()));
         self.emit(EventKind::PhaseStarted {
-            phase: phase.name().into(),
+            phase: RunPhase::Rotation(phase),
             number: phase.number(),
             of: Phase::Completed.number(),
             title: phase.title().into(),
@@ -66,13 +65,14 @@ impl Driver {
 
     pub(super) fn leave(&mut self) {
         if let Some((phase, since)) = self.entered.take() {
-            self.emit(EventKind::PhaseDone { phase: phase.name().into(), seconds: since.elapsed().as_secs_f64() });
+            let phase = RunPhase::Rotation(phase);
+            self.emit(EventKind::PhaseDone { phase, seconds: since.elapsed().as_secs_f64() });
         }
     }
 
     pub(super) fn pause(&mut self, phase: Phase) -> Outcome {
         self.leave();
-        self.emit(EventKind::Paused { before: phase.name().into() });
+        self.emit(EventKind::Paused { before: phase });
         Outcome::Paused(phase)
     }
 

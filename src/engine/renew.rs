@@ -19,9 +19,8 @@ use crate::cluster::{Access, Cluster, DriverLease, Holder, Live, nodes};
 use crate::error::Error;
 use crate::node::renewal::run_name;
 use crate::plan::renewal::Request;
-use crate::plan::{Event, EventKind};
-use crate::rotation::Inventory;
 use crate::rotation::renewal::{NodePlan, Selection, blocked, refusals};
+use crate::rotation::{Event, EventKind, Inventory, RenewalPhase};
 
 mod run;
 
@@ -71,7 +70,7 @@ pub struct Fleet {
     /// Some node may have been told.
     begun: bool,
     done: BTreeSet<String>,
-    part: Option<(&'static str, Instant)>,
+    part: Option<(RenewalPhase, Instant)>,
     waiting: Vec<String>,
     warned: BTreeSet<String>,
     progress: Instant,

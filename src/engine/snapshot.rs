@@ -9,8 +9,7 @@ use super::driver::Driver;
 use super::observe::reports;
 use crate::api::Snapshot;
 use crate::error::Error;
-use crate::plan::EventKind;
-use crate::rotation::{Inventory, NodeHealth};
+use crate::rotation::{EventKind, Inventory, NodeHealth};
 
 impl Driver {
     /// Has one control-plane node save a snapshot of its etcd, and waits for it.

@@ -6,8 +6,7 @@ use jiff::Timestamp;
 
 use crate::cluster::{Cluster, Live, kubeadm};
 use crate::error::Error;
-use crate::plan::EventKind;
-use crate::rotation::ClusterHealth;
+use crate::rotation::{ClusterHealth, EventKind};
 
 use super::driver::Driver;
 

@@ -1,7 +1,6 @@
 //! PURE: what a node holds, what it is wanted to hold, and the operations that lead from one to the other.
 
 mod cluster_op;
-mod event;
 mod facts;
 mod op;
 mod ops;
@@ -13,7 +12,6 @@ mod state;
 mod target;
 
 pub use cluster_op::ClusterOp;
-pub use event::{Event, EventKind};
 pub use facts::{ApiserverFacts, FileFault, KubeletFacts, NodeFacts, OddFile};
 pub use op::Op;
 pub use ops::{node_ops, same_set};

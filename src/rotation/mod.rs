@@ -10,6 +10,7 @@
 
 mod approval;
 mod condition;
+mod event;
 mod inventory;
 pub mod matrix;
 mod objects;
@@ -25,6 +26,7 @@ mod targets;
 
 pub use approval::{Refusal, ServingRequest, may_approve, strange_names};
 pub use condition::{Reason, blocked};
+pub use event::{Event, EventKind, RenewalPhase, RunPhase};
 pub use inventory::{ClusterView, Goal, Inventory, NodeView, verdict};
 pub use objects::{ClusterHealth, KubeadmRecord, warnings};
 pub use pause::pause_left;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use crate::plan::Event;
+use crate::rotation::Event;
 
 use super::API_VERSION;
 use bars::Bars;
@@ -138,7 +138,7 @@ fn encode(event: &Event) -> serde_json::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::EventKind;
+    use crate::rotation::{EventKind, Phase};
 
     #[test]
     fn the_choice_decides_and_auto_looks_at_format_and_terminal() {
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_json_line_names_its_version_and_kind() {
-        let kind = EventKind::Paused { before: "CPUntrusted".into() };
+        let kind = EventKind::Paused { before: Phase::CPUntrusted };
         let event = Event { at: jiff::Timestamp::UNIX_EPOCH, rotation: "r".into(), kind };
         let line = encode(&event).unwrap();
         assert!(line.starts_with(r#"{"apiVersion":"certctl.dev/v1alpha1","kind":"RotationEvent","at":"#), "{line}");

@@ -11,10 +11,9 @@ use crate::engine::approve::decide;
 use crate::engine::observe::reports;
 use crate::engine::turns::lost;
 use crate::error::{Error, ErrorKind};
-use crate::plan::EventKind;
 use crate::plan::renewal::CertificateName;
 use crate::rotation::renewal::{Member, Next, next};
-use crate::rotation::{Inventory, NodeView, Refusal};
+use crate::rotation::{EventKind, Inventory, NodeView, Refusal, RenewalPhase, RunPhase};
 
 /// How often the driver looks although nothing happened.
 const LOOK: Duration = Duration::from_millis(500);
@@ -125,9 +124,9 @@ impl Fleet {
         let is = |role: bool| members.values().any(|member| member.control_plane == role);
         let control_plane = names.iter().any(|name| members.get(name).is_some_and(|member| member.control_plane));
         let (phase, title) = if control_plane {
-            ("ControlPlane", "renew on control-plane nodes, one after the other".to_owned())
+            (RenewalPhase::ControlPlane, "renew on control-plane nodes, one after the other".to_owned())
         } else {
-            ("Workers", format!("renew on workers, {at_once} at a time"))
+            (RenewalPhase::Workers, format!("renew on workers, {at_once} at a time"))
         };
         if self.part.is_some_and(|(entered, _)| entered == phase) {
             return;
@@ -136,12 +135,13 @@ impl Fleet {
         self.part = Some((phase, Instant::now()));
         let of = usize::from(is(true)) + usize::from(is(false));
         let number = if control_plane { 1 } else { of };
-        self.emit(EventKind::PhaseStarted { phase: phase.into(), number, of, title });
+        self.emit(EventKind::PhaseStarted { phase: RunPhase::Renewal(phase), number, of, title });
     }
 
     fn leave(&mut self) {
         if let Some((phase, since)) = self.part.take() {
-            self.emit(EventKind::PhaseDone { phase: phase.into(), seconds: since.elapsed().as_secs_f64() });
+            let phase = RunPhase::Renewal(phase);
+            self.emit(EventKind::PhaseDone { phase, seconds: since.elapsed().as_secs_f64() });
         }
     }
 

@@ -237,7 +237,7 @@ async fn every_node_is_told_what_its_plan_said_in_turn_and_at_the_end_no_node_is
     let phases: Vec<&str> = events
         .iter()
         .filter_map(|event| match event {
-            EventKind::PhaseStarted { phase, .. } => Some(phase.as_str()),
+            EventKind::PhaseStarted { phase, .. } => Some(phase.name()),
             _ => None,
         })
         .collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{Marks, renewed_words, snapshot_words};
-use crate::plan::{Event, EventKind};
+use crate::rotation::{Event, EventKind};
 
 /// How many nodes fit on a line by name.
 const NAMED: usize = 8;
@@ -123,7 +123,7 @@ impl PhaseLine {
             EventKind::PhaseDone { .. } => self.waiting_for.clear(),
             EventKind::PhaseStarted { phase, number, of, title } => {
                 *self = Self::new(self.marks);
-                self.title = format!("{number:>2}/{of} {phase:<15} {title}");
+                self.title = format!("{number:>2}/{of} {:<15} {title}", phase.name());
             }
             EventKind::Paused { .. }
             | EventKind::Blocked { .. }
@@ -161,28 +161,29 @@ impl PhaseLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rotation::{Phase, RunPhase};
 
-    fn started(phase: &str) -> EventKind {
-        EventKind::PhaseStarted { phase: phase.into(), number: 3, of: 10, title: "widen trust".into() }
+    fn started(phase: Phase) -> EventKind {
+        EventKind::PhaseStarted { phase: RunPhase::Rotation(phase), number: 3, of: 10, title: "widen trust".into() }
     }
 
     #[test]
     fn the_line_marks_nodes_and_counts_what_it_waits_for() {
         let mut line = PhaseLine::new(Marks::ASCII);
-        line.take(&started("CPTrusted"));
+        line.take(&started(Phase::CPTrusted));
         line.take(&EventKind::NodeChanging { node: "cp-1".into(), ops: vec![] });
         line.take(&EventKind::NodeDone { node: "cp-1".into(), seconds: 1.0 });
         line.take(&EventKind::NodeChanging { node: "cp-2".into(), ops: vec![] });
         line.take(&EventKind::Waiting { waiting_for: vec!["cp-2".into(), "cp-3".into()] });
         assert_eq!(line.text(), " 3/10 CPTrusted       widen trust  +cp-1 ~cp-2  waiting for cp-2 and 1 more");
-        line.take(&started("DPTrusted"));
+        line.take(&started(Phase::DPTrusted));
         assert_eq!(line.text(), " 3/10 DPTrusted       widen trust ");
     }
 
     #[test]
     fn many_nodes_are_counted_and_a_few_busy_ones_named() {
         let mut line = PhaseLine::new(Marks::ASCII);
-        line.take(&started("DPTrusted"));
+        line.take(&started(Phase::DPTrusted));
         for number in 0..5000 {
             line.take(&EventKind::NodeChanging { node: format!("w-{number:04}"), ops: vec![] });
         }

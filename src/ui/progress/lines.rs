@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::{renewed_words, snapshot_words};
-use crate::plan::{Event, EventKind};
+use crate::rotation::{Event, EventKind};
 
 /// Writes lines to stderr from a thread of its own, which also knows when nothing was said for a while.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ const NAMED: usize = 3;
 /// What to say; knows no clock and no terminal.
 #[derive(Debug, Default)]
 struct Script {
-    phase: String,
+    phase: &'static str,
     waiting_for: Vec<String>,
     over: bool,
 }
@@ -73,9 +73,9 @@ impl Script {
     fn lines(&mut self, event: &Event) -> Vec<String> {
         match &event.kind {
             EventKind::PhaseStarted { phase, number, of, title } => {
-                self.phase.clone_from(phase);
+                self.phase = phase.name();
                 self.waiting_for.clear();
-                vec![format!("phase {number}/{of} {phase}: {title}")]
+                vec![format!("phase {number}/{of} {}: {title}", self.phase)]
             }
             EventKind::Waiting { waiting_for } if *waiting_for == self.waiting_for => Vec::new(),
             EventKind::Waiting { waiting_for } => self.waiting(waiting_for),
@@ -85,7 +85,7 @@ impl Script {
             EventKind::NodeDone { node, seconds } => vec![format!("{}: {node}: done in {seconds:.1} s", self.phase)],
             EventKind::PhaseDone { phase, seconds } => {
                 self.waiting_for.clear();
-                vec![format!("phase {phase} done in {seconds:.1} s")]
+                vec![format!("phase {} done in {seconds:.1} s", phase.name())]
             }
             EventKind::Paused { before } => {
                 self.over = true;
@@ -123,7 +123,7 @@ impl Script {
         if self.over {
             return None;
         }
-        let phase = &self.phase;
+        let phase = self.phase;
         Some(match self.waiting_for.as_slice() {
             [] => format!("{phase}: still at work"),
             waiting_for => format!("{phase}: still waiting for: {}", waiting_for.join("; ")),
@@ -134,6 +134,7 @@ impl Script {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rotation::{Phase, RunPhase};
 
     fn say(script: &mut Script, kind: EventKind) -> Vec<String> {
         script.lines(&Event { at: jiff::Timestamp::UNIX_EPOCH, rotation: "r".into(), kind })
@@ -142,8 +143,8 @@ mod tests {
     #[test]
     fn the_same_wait_is_said_once_and_repeated_by_the_heartbeat() {
         let mut script = Script::default();
-        let start =
-            EventKind::PhaseStarted { phase: "Staged".into(), number: 2, of: 10, title: "make the new CA".into() };
+        let phase = RunPhase::Rotation(Phase::Staged);
+        let start = EventKind::PhaseStarted { phase, number: 2, of: 10, title: "make the new CA".into() };
         assert_eq!(say(&mut script, start), ["phase 2/10 Staged: make the new CA"]);
         assert_eq!(script.heartbeat().as_deref(), Some("Staged: still at work"));
         let wait = EventKind::Waiting { waiting_for: vec!["cp-2".into(), "cp-3".into()] };

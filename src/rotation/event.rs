@@ -4,18 +4,51 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One thing that happened, with the time at which it was observed.
+use super::phase::Phase;
+
+/// One thing that happened in a rotation or in a renewal through the agents, with the time at which it was observed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// When it was observed.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,
-    /// The rotation it belongs to.
+    /// The rotation or the renewal that it belongs to.
     pub rotation: String,
     /// What happened.
     #[serde(flatten)]
     pub kind: EventKind,
+}
+
+/// A phase of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RunPhase {
+    /// Of a rotation.
+    Rotation(Phase),
+    /// Of a renewal.
+    Renewal(RenewalPhase),
+}
+
+impl RunPhase {
+    /// The name in events and in what is shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rotation(phase) => phase.name(),
+            Self::Renewal(RenewalPhase::ControlPlane) => "ControlPlane",
+            Self::Renewal(RenewalPhase::Workers) => "Workers",
+        }
+    }
+}
+
+/// Which nodes a renewal is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RenewalPhase {
+    /// Control-plane nodes, one after the other.
+    ControlPlane,
+    /// Workers, a few at a time.
+    Workers,
 }
 
 /// What happened.
@@ -24,8 +57,8 @@ pub struct Event {
 pub enum EventKind {
     /// A phase was entered (also when a rotation is taken up again in the middle of it).
     PhaseStarted {
-        /// The phase's name, as in design section 6.
-        phase: String,
+        /// The phase.
+        phase: RunPhase,
         /// Its number, counted from 1.
         number: usize,
         /// How many phases there are.
@@ -55,15 +88,15 @@ pub enum EventKind {
     },
     /// Everything a phase has to show was observed.
     PhaseDone {
-        /// The phase's name.
-        phase: String,
+        /// The phase.
+        phase: RunPhase,
         /// Seconds since its `PhaseStarted`.
         seconds: f64,
     },
-    /// The rotation stopped because it was asked to; the same command goes on from here.
+    /// The rotation stopped because it was asked to; `certctl rotate-ca continue` goes on from here.
     Paused {
         /// The phase that was not entered.
-        before: String,
+        before: Phase,
     },
     /// The rotation may not go on.
     Blocked {
@@ -122,6 +155,16 @@ mod tests {
         let json = serde_json::to_string(&event)?;
         assert_eq!(json, r#"{"at":"1970-01-01T00:00:00Z","rotation":"r-1","type":"Waiting","for":["node w-1"]}"#);
         assert_eq!(serde_json::from_str::<Event>(&json)?, event);
+        Ok(())
+    }
+
+    #[test]
+    fn a_phase_has_the_same_name_in_json_and_on_the_terminal() -> Result<(), serde_json::Error> {
+        let renewal = [RenewalPhase::ControlPlane, RenewalPhase::Workers].map(RunPhase::Renewal);
+        for phase in Phase::ALL.map(RunPhase::Rotation).into_iter().chain(renewal) {
+            assert_eq!(serde_json::to_value(phase)?, phase.name());
+            assert_eq!(serde_json::from_value::<RunPhase>(phase.name().into())?, phase);
+        }
         Ok(())
     }
 }
