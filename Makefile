@@ -60,8 +60,8 @@ image: packages ## pack the agent's image from the binary (IMAGE, IMAGE_FILE, PR
 	$(LAB) pack-image $(BINARY) $(IMAGE) $(IMAGE_FILE)
 
 .PHONY: completions
-completions: packages ## make completions, man pages and the reference anew
-	rm -rf completions docs/man
+completions: packages ## make completions, man pages, schemas and the reference anew
+	rm -rf completions docs/man docs/schemas
 	cargo run --quiet --locked --bin certctl -- generate .
 
 .PHONY: ci

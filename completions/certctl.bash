@@ -1363,7 +1363,7 @@ _certctl() {
             return 0
             ;;
         certctl__subcmd__schema)
-            opts="-o -v -h --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help CertificateList CertificateCheck CertificateMap Diagnosis Renewal FleetRenewal Repair Credential"
+            opts="-o -v -h --kubeconfig --context --cluster --user --request-timeout --output --color --progress --verbose --help CertificateList CertificateCheck CertificateMap Diagnosis Renewal FleetRenewal Repair Credential Plan RotationEvent CARotationStatus Version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -6,6 +6,7 @@ mod reference;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use clap::ValueEnum as _;
 use clap_complete::Shell;
 
 use super::schema::Document;
@@ -50,7 +51,7 @@ pub fn files(tree: &clap::Command) -> std::io::Result<Vec<(String, Vec<u8>)>> {
         ("docs/exit-codes.md".into(), exit_codes().into_bytes()),
         ("docs/config.schema.json".into(), schema()?.into_bytes()),
     ];
-    for document in Document::ALL {
+    for document in Document::value_variants() {
         files.push((format!("docs/schemas/{}.json", document.kind()), document.schema()?.into_bytes()));
     }
     files.push(("docs/findings.md".into(), findings().into_bytes()));

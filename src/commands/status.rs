@@ -75,7 +75,7 @@ impl View for Report {
             let bundle: Vec<String> = node.bundle.iter().map(ToString::to_string).collect();
             let mut cells = vec![
                 node.node.clone(),
-                node.role.to_owned(),
+                node.role.name().to_owned(),
                 if node.ready { "True" } else { "False" }.to_owned(),
                 format!("[{}]", bundle.join(" ")),
                 number(node.served),
@@ -94,7 +94,11 @@ impl View for Report {
     fn text(&self, wide: bool) -> String {
         let mut text = format!(
             "State of CARotation with CAVersion {} is -\nstatus: {},\nreason: {},\nmessage: {}\n\nphase: {}\n",
-            self.ca_version, self.status, self.reason, self.message, self.phase
+            self.ca_version,
+            self.status.name(),
+            self.reason.name(),
+            self.planes.message,
+            self.phase
         );
         if let Some(started) = &self.started {
             text.push_str(&format!("started: {started}\n"));

@@ -1,5 +1,6 @@
 //! `certctl version`: what this binary is.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -10,12 +11,17 @@ use crate::ui::{Format, Table, View};
 #[derive(Debug, clap::Args)]
 pub struct VersionArgs {}
 
-#[derive(Serialize)]
+/// What this binary is.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Version {
+pub(super) struct Version {
+    /// The version of certctl.
     version: &'static str,
+    /// The one library of cryptography in it.
     crypto_library: &'static str,
+    /// The oldest Rust that it can be built with.
     minimum_rust_version: &'static str,
+    /// Operating system and processor that it was built for, for example `linux/x86_64`.
     platform: String,
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::begin::{Start, intend, read_record};
@@ -19,7 +20,7 @@ use crate::rotation::simulate::{settle, take, whole_plan};
 use crate::rotation::{Blocker, Goal, Inventory, NodeHealth, Phase, Preflight, Step, warnings};
 
 /// The plan, for people and scripts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanReport {
     /// The CAVersion that the plan leads to.
@@ -35,7 +36,7 @@ pub struct PlanReport {
 }
 
 /// One phase of a plan.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedPhase {
     /// Name.
@@ -49,7 +50,7 @@ pub struct PlannedPhase {
 }
 
 /// One change of one node, or of the cluster's objects.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedChange {
     /// `node/NAME` or `cluster`.
@@ -192,5 +193,60 @@ fn cut_off(phase: Phase) -> Vec<&'static str> {
         Phase::DPReissued => vec!["exec, logs -f and port-forward sessions: once per node, with its kubelet"],
         Phase::CPUntrusted => vec!["clients that hold only a certificate of the old CA: 401 from now on"],
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{ClusterOp, Credential, NodeTarget, Op};
+    use crate::rotation::Topic;
+    use crate::ui::fits;
+
+    fn planned(phase: Phase, steps: &[Step]) -> PlannedPhase {
+        let changes = steps.iter().map(change).collect();
+        PlannedPhase { phase, title: phase.title().into(), changes, cut_off: cut_off(phase) }
+    }
+
+    /// One step of each kind.
+    fn phases_of_each_step() -> Vec<PlannedPhase> {
+        let (node, new) = ("cp-1".to_owned(), CaId::planned("new"));
+        let ops = vec![Op::WriteBundle(vec![new.clone()]), Op::RestartKubelet];
+        let target = Box::new(NodeTarget {
+            ca_bundle: vec![new.clone()],
+            kubelet: Credential { issuer: new.clone(), trust: vec![new.clone()] },
+            kubelet_serving: None,
+            kubelet_loaded: true,
+            control_plane: None,
+        });
+        let made = [Step::Make { node: node.clone() }, Step::Stage { node: "cp-2".into(), lacks: vec![new.clone()] }];
+        vec![
+            planned(Phase::Staged, &made),
+            planned(Phase::DPReissued, &[Step::Node { node, target, ops }]),
+            planned(Phase::DPUntrusted, &[Step::Cluster(ClusterOp::ClusterInfo(vec![new]))]),
+        ]
+    }
+
+    #[test]
+    fn what_is_printed_as_json_fits_the_schema() {
+        let phases = phases_of_each_step();
+        let change = &phases[1].changes[0];
+        assert_eq!((change.files.len(), change.restarts.as_slice()), (1, ["kubelet".to_owned()].as_slice()));
+        assert!(!phases[1].cut_off.is_empty());
+        let plan = PlanReport {
+            ca_version: 2,
+            blockers: Vec::new(),
+            warnings: vec!["a node joins".into()],
+            not_asked: NOT_ASKED.to_vec(),
+            phases,
+        };
+        fits(&plan);
+        let blocker = Blocker {
+            topic: Topic::Ready,
+            object: "node/w-1".into(),
+            problem: "not Ready".into(),
+            remedy: "`kubectl describe node w-1`".into(),
+        };
+        fits(&PlanReport { blockers: vec![blocker], warnings: Vec::new(), phases: Vec::new(), ..plan });
     }
 }

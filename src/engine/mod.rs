@@ -33,4 +33,4 @@ pub use identity::{dead, holder};
 pub use observe::{Knowledge, health, inventory};
 pub use record::Record;
 pub use renew::{Fleet, FleetNode, FleetSettings};
-pub use report::{NodeReport, Report, report};
+pub use report::{NodeReport, Report, Role, report};

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::driver::Driver;
@@ -12,88 +13,111 @@ use crate::cluster::Live;
 use crate::error::Error;
 use crate::pki::CaId;
 use crate::rotation::{
-    Goal, Inventory, NodeView, Phase, Reason, Sentence, behind, blocked, describe, drifted, missing, phase_of,
+    ConditionStatus, Goal, Inventory, NodeView, Phase, Reason, Sentence, behind, blocked, describe, drifted, missing,
+    phase_of,
 };
 
 /// Type of the one condition; its reasons are gkectl's.
 const CONDITION: &str = "CARotation";
 
 /// Where the cluster's CA stands, for people and scripts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The CAVersion wanted.
     pub ca_version: u32,
     /// `True` when the rotation has completed.
-    pub status: &'static str,
-    /// gkectl's reason.
-    pub reason: &'static str,
-    /// gkectl's message.
-    pub message: String,
+    pub status: ConditionStatus,
+    /// Why, as one of gkectl's words.
+    pub reason: Reason,
     /// The phase reached.
-    pub phase: String,
-    /// Who began, and when.
+    pub phase: Phase,
+    /// Who began, and when; null when no rotation is on record.
     pub started: Option<String>,
-    /// The planes in CAVersions.
+    /// The planes in CAVersions, and gkectl's message.
     #[serde(flatten)]
     pub planes: Sentence,
     /// Each node.
     pub nodes: Vec<NodeReport>,
     /// What the next phase waits for.
     pub blocking: Vec<String>,
-    /// The command to go on with.
+    /// The command to go on with; empty when there is nothing to go on with.
     pub next: String,
 }
 
 /// One node's part.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeReport {
     /// Name.
     pub node: String,
-    /// `control-plane` or `worker`.
-    pub role: &'static str,
+    /// What it is there for.
+    pub role: Role,
     /// Ready condition.
     pub ready: bool,
-    /// CAVersions in `ca.crt`, the signer first.
+    /// CAVersions in `ca.crt`, the signer first; 0 is a CA that has none.
     pub bundle: Vec<u32>,
-    /// CAVersion served by its API server.
+    /// CAVersion served by its API server; null on a worker, and when it is not known.
     pub served: Option<u32>,
-    /// CAVersion of the kubelet's certificate on disk.
+    /// CAVersion of the kubelet's certificate on disk; null when it is not known.
     pub kubelet: Option<u32>,
-    /// CAVersion of the kubelet's certificate as loaded.
+    /// CAVersion of the kubelet's certificate as loaded; null when it is not known.
     pub kubelet_loaded: Option<u32>,
-    /// What stands in the way.
+    /// What stands in the way; null when nothing does.
     pub problem: Option<String>,
     /// Left out by the administrator.
     pub waived: bool,
 }
 
-/// The report from what is observed now.
+/// What a node is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It has an API server.
+    ControlPlane,
+    /// It has none.
+    Worker,
+}
+
+impl Role {
+    /// The word for people, the same as in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control-plane",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// The report from what is observed now; `None` where no rotation was ever run.
 #[must_use]
 pub fn report(live: &Live) -> Option<Report> {
     let record = Record::read(live.cluster_pki()?.as_ref());
     let silent = unheard(live, Timestamp::now());
     let look = inventory(live, &record, &Knowledge { silent, ..Knowledge::default() });
+    report_of(&look, &record)
+}
+
+fn report_of(look: &Inventory, record: &Record) -> Option<Report> {
     let goal = record.goal(1)?;
-    let planes = describe(&look, &goal, &record.versions);
+    let planes = describe(look, &goal, &record.versions);
     let rotating = record.rotating();
-    let phase = if rotating { phase_of(&look, &goal) } else { Phase::Idle };
-    let (reason, blocking) = standing(&look, &goal, &record, phase);
+    let phase = if rotating { phase_of(look, &goal) } else { Phase::Idle };
+    let (reason, blocking) = standing(look, &goal, record, phase);
     let rotation = record.rotation.as_ref();
-    let next = next_command(&record);
+    let next = next_command(record);
     let number = |ca: &CaId| record.versions.get(ca).copied().unwrap_or_default();
     Some(Report {
         ca_version: record.wanted,
         status: reason.status(),
-        reason: reason.name(),
-        message: planes.message.clone(),
-        phase: phase.name().into(),
+        reason,
+        phase,
         started: rotation.map(|rotation| format!("by {} at {}", rotation.started_by, rotation.started_at)),
         nodes: look
             .nodes
             .iter()
-            .map(|(name, node)| node_report(name, node, late(name, node, &record), number))
+            .map(|(name, node)| node_report(name, node, late(name, node, record), number))
             .collect(),
         planes,
         blocking,
@@ -153,7 +177,7 @@ fn node_report(name: &str, node: &NodeView, late: Option<Vec<String>>, number: i
     let loaded = node.state.loaded.kubelet.as_ref().and_then(|process| process.conf.as_ref()?.issuer.as_ref());
     NodeReport {
         node: name.to_owned(),
-        role: if node.state.control_plane { "control-plane" } else { "worker" },
+        role: if node.state.control_plane { Role::ControlPlane } else { Role::Worker },
         ready: node.ready,
         bundle: disk.ca_bundle.iter().map(&number).collect(),
         served: node.apiserver.issuer.as_ref().map(&number),
@@ -172,10 +196,10 @@ fn condition(
     generation: Option<i64>,
     now: Timestamp,
 ) -> Condition {
-    let unchanged = last.filter(|last| last.status == reason.status());
+    let unchanged = last.filter(|last| last.status == reason.status().name());
     Condition {
         type_: CONDITION.into(),
-        status: reason.status().into(),
+        status: reason.status().name().into(),
         reason: reason.name().into(),
         message,
         last_transition_time: unchanged.map_or(Time(now), |last| last.last_transition_time.clone()),

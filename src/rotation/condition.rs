@@ -1,20 +1,47 @@
 //! The condition `CARotation`: gkectl's reasons, and when each of them holds.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::inventory::{Goal, Inventory, NodeView};
 use super::planner::{Next, next};
 use super::preflight::leave_out;
 use super::progress::{Missing, missing};
 
+/// Status of the condition `CARotation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// Every node holds the CA in force.
+    True,
+    /// A rotation is under way, or a node holds another CA than the one in force.
+    False,
+}
+
+impl ConditionStatus {
+    /// Kubernetes' word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+        }
+    }
+}
+
 /// Reason of the condition `CARotation`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum Reason {
     /// A rotation is under way, and nothing but time and a driver is needed.
+    #[serde(rename = "CARotationProgressed")]
     Progressed,
     /// What is awaited can only be mended by the administrator.
+    #[serde(rename = "CARotationBlocked")]
     Blocked,
     /// No rotation is under way, and every node holds the CA in force.
+    #[serde(rename = "CARotationCompleted")]
     Completed,
     /// No rotation is under way, and a node holds another CA than the one in force.
+    #[serde(rename = "CARotationDrifted")]
     Drifted,
 }
 
@@ -44,10 +71,10 @@ impl Reason {
 
     /// The condition's status.
     #[must_use]
-    pub const fn status(self) -> &'static str {
+    pub const fn status(self) -> ConditionStatus {
         match self {
-            Self::Completed => "True",
-            Self::Progressed | Self::Blocked | Self::Drifted => "False",
+            Self::Completed => ConditionStatus::True,
+            Self::Progressed | Self::Blocked | Self::Drifted => ConditionStatus::False,
         }
     }
 }
@@ -95,4 +122,18 @@ pub(super) fn unheard(name: &str, node: &NodeView) -> Vec<Missing> {
         found.push(format!("node/{name}: its agent does not respond ({})", leave_out(name, node)));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The condition of the object is written by name, the report of `certctl status` through serde.
+    #[test]
+    fn the_names_in_the_object_are_those_in_the_report() {
+        for reason in [Reason::Progressed, Reason::Blocked, Reason::Completed, Reason::Drifted] {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
+            assert_eq!(serde_json::to_value(reason.status()).unwrap(), reason.status().name());
+        }
+    }
 }

@@ -25,7 +25,7 @@ mod status;
 mod targets;
 
 pub use approval::{Refusal, ServingRequest, may_approve, strange_names};
-pub use condition::{Reason, blocked};
+pub use condition::{ConditionStatus, Reason, blocked};
 pub use event::{Event, EventKind, RenewalPhase, RunPhase};
 pub use inventory::{ClusterView, Goal, Inventory, NodeView, verdict};
 pub use objects::{ClusterHealth, KubeadmRecord, warnings};

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::plan::{CertificateKind, CertificateRow, Verdict};
 
 use super::inventory::{Goal, Inventory, NodeView, verdict};
@@ -44,7 +47,7 @@ pub enum Topic {
 }
 
 /// One reason not to begin, with its remedy.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Blocker {
     /// What it is about.
     #[serde(skip)]

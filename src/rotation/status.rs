@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::pki::CaId;
 use crate::plan::{Conf, ConfState, Leaf};
 
 use super::inventory::{Goal, Inventory, NodeView};
 
 /// One plane in CAVersions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlaneStatus {
     /// CAVersions that **every** member trusts.
@@ -21,14 +24,14 @@ pub struct PlaneStatus {
 }
 
 /// The message of the status, and what it is made of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sentence {
     /// Control plane.
     pub control_plane: PlaneStatus,
     /// Data plane.
     pub data_plane: PlaneStatus,
-    /// gkectl's sentence.
+    /// Both planes in one sentence, which is gkectl's.
     pub message: String,
 }
 

@@ -1,5 +1,7 @@
 //! The only printer. Data goes to stdout, everything else to stderr; colour and progress are decided here once.
 
+#[cfg(test)]
+mod conformance;
 mod diagnosis;
 mod document;
 mod format;
@@ -19,5 +21,5 @@ pub use document::{API_VERSION, View, schema_of};
 pub use format::{Format, FormatParser};
 pub use log::start_log;
 pub use printer::{Answer, ColourChoice, Options, Ui};
-pub use progress::{Progress, ProgressChoice};
+pub use progress::{EVENT_KIND, Progress, ProgressChoice, event_schema};
 pub use table::Table;

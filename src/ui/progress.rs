@@ -7,9 +7,12 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+use schemars::Schema;
+
 use crate::rotation::Event;
 
 use super::API_VERSION;
+use super::document::schema_with_head;
 use bars::Bars;
 use lines::PlainLines;
 
@@ -115,6 +118,9 @@ fn renewed_words(certificates: usize, nodes: usize, seconds: f64) -> String {
 /// How long plain output may stay silent: long enough for a log, short enough for CI systems that kill silent jobs.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
+/// The `kind` of one line of a run with `-o json`. It has the time `at` which it was observed, and no `generatedAt`.
+pub const EVENT_KIND: &str = "RotationEvent";
+
 fn json_line(event: &Event) {
     // An event is data: it goes to stdout. When the reader is gone, the rotation goes on.
     if let Ok(text) = encode(event) {
@@ -132,13 +138,22 @@ fn encode(event: &Event) -> serde_json::Result<String> {
         #[serde(flatten)]
         event: &'a Event,
     }
-    serde_json::to_string(&Line { api_version: API_VERSION, kind: "RotationEvent", event })
+    serde_json::to_string(&Line { api_version: API_VERSION, kind: EVENT_KIND, event })
+}
+
+/// The JSON schema of one line.
+#[must_use]
+pub fn event_schema() -> Schema {
+    schema_with_head::<Event>(EVENT_KIND, &[])
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
-    use crate::rotation::{EventKind, Phase};
+    use crate::rotation::{EventKind, Phase, RenewalPhase, RunPhase};
+    use crate::ui::conformance::conforms;
 
     #[test]
     fn the_choice_decides_and_auto_looks_at_format_and_terminal() {
@@ -157,5 +172,38 @@ mod tests {
         let line = encode(&event).unwrap();
         assert!(line.starts_with(r#"{"apiVersion":"certctl.dev/v1alpha1","kind":"RotationEvent","at":"#), "{line}");
         assert!(line.ends_with(r#""type":"Paused","before":"CPUntrusted"}"#), "{line}");
+    }
+
+    fn one_of_each_type() -> Vec<EventKind> {
+        let (node, seconds) = ("cp-1".to_owned(), 1.5);
+        let (rotation, renewal) = (RunPhase::Rotation(Phase::Staged), RunPhase::Renewal(RenewalPhase::Workers));
+        vec![
+            EventKind::PhaseStarted { phase: rotation, number: 2, of: 10, title: Phase::Staged.title().into() },
+            EventKind::Waiting { waiting_for: vec!["node/w-1: its agent does not respond".into()] },
+            EventKind::NodeChanging { node: node.clone(), ops: vec!["restart the kubelet".into()] },
+            EventKind::NodeDone { node: node.clone(), seconds },
+            EventKind::PhaseDone { phase: renewal, seconds },
+            EventKind::Paused { before: Phase::DROP },
+            EventKind::Blocked { reasons: vec!["node/w-1: not Ready".into()] },
+            EventKind::Warning { message: "a node joins".into() },
+            EventKind::SnapshotSaved { node, path: "/x".into(), bytes: 1, revision: 2, sha256: "ab".into() },
+            EventKind::Renewed { certificates: 11, nodes: 1, seconds },
+            EventKind::Finished { ca_version: 2, seconds, message: "done".into() },
+        ]
+    }
+
+    #[test]
+    fn a_json_line_of_each_type_fits_the_schema_which_has_no_other_type() {
+        let schema = event_schema();
+        let mut types = BTreeSet::new();
+        for kind in one_of_each_type() {
+            let event = Event { at: jiff::Timestamp::UNIX_EPOCH, rotation: "r".into(), kind };
+            let line: serde_json::Value = serde_json::from_str(&encode(&event).unwrap()).unwrap();
+            conforms(schema.as_value(), &line).unwrap();
+            types.insert(line["type"].clone().to_string());
+        }
+        let branches = schema.as_value()["oneOf"].as_array().unwrap();
+        let known = branches.iter().map(|branch| branch["properties"]["type"]["const"].to_string()).collect();
+        assert_eq!(types, known);
     }
 }

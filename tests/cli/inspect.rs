@@ -187,19 +187,6 @@ fn a_format_that_makes_no_sense_is_wrong_usage() -> Outcome {
 }
 
 #[test]
-fn the_schema_names_its_document() -> Outcome {
-    let sandbox = Sandbox::new()?;
-    let kinds = ["CertificateList", "CertificateCheck", "CertificateMap", "Diagnosis"];
-    for kind in kinds.into_iter().chain(["Renewal", "FleetRenewal", "Repair", "Credential"]) {
-        let run = sandbox.run(&["schema", kind])?;
-        let schema: serde_json::Value = serde_json::from_str(&run.stdout)?;
-        assert_eq!(schema["properties"]["kind"]["const"], kind);
-        assert_eq!(schema["properties"]["apiVersion"]["const"], "certctl.dev/v1alpha1");
-    }
-    Ok(())
-}
-
-#[test]
 fn without_a_cluster_it_says_what_was_tried() -> Outcome {
     let run = Sandbox::new()?.run(&["inspect"])?;
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));

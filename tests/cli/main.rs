@@ -4,6 +4,8 @@
 mod broken_certificates;
 mod check;
 mod config;
+#[path = "../../src/ui/conformance.rs"]
+mod conformance;
 mod diagnose;
 mod faults;
 mod frame;
@@ -15,5 +17,6 @@ mod lasting_faults;
 mod renew;
 mod repair;
 mod rights;
+mod schema;
 mod signals;
 mod strace;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::{AuthorityRecord, RotationIntent};
 use crate::plan::{ConfState, NodeState, ProcessState};
+use crate::ui::fits;
 
 fn ca(name: &str) -> CaId {
     CaId::planned(name)
@@ -77,8 +78,8 @@ fn an_older_client_ca_that_came_back_is_named_and_the_one_in_force_and_strangers
     assert!(matches!(named.as_slice(), [one] if one.contains("drop CA 1 again")), "{named:?}");
 }
 
-#[test]
-fn while_a_rotation_is_under_way_a_waiver_lasts() {
+/// A rotation to CAVersion 3 has just begun.
+fn begun(waived: &[&str]) -> Record {
     let rotation = RotationIntent {
         from: ca("new"),
         to: None,
@@ -87,7 +88,12 @@ fn while_a_rotation_is_under_way_a_waiver_lasts() {
         started_at: "2026-11-22T12:00:00Z".into(),
         trusted_at: None,
     };
-    let record = Record { wanted: 3, rotation: Some(rotation), ..record(&["w-1"]) };
+    Record { wanted: 3, rotation: Some(rotation), ..record(waived) }
+}
+
+#[test]
+fn while_a_rotation_is_under_way_a_waiver_lasts() {
+    let record = begun(&["w-1"]);
     let node = node("new");
     let report = node_report("w-1", &node, late("w-1", &node, &record), |_| 2);
     assert_eq!((report.waived, report.problem), (true, None));
@@ -107,4 +113,23 @@ fn the_time_of_the_condition_is_that_of_its_status() {
     assert_eq!(blocked.last_transition_time.0, began);
     let completed = condition(Some(&blocked), Reason::Completed, "c".into(), Some(3), done);
     assert_eq!((completed.status.as_str(), completed.last_transition_time.0), ("True", done));
+}
+
+#[test]
+fn what_is_printed_as_json_fits_the_schema() {
+    let report = report_of(&look(), &record(&[])).unwrap();
+    assert_eq!((report.reason, report.phase, report.started.as_deref()), (Reason::Drifted, Phase::Idle, None));
+    fits(&report);
+
+    let mut look = look();
+    // Null on the others.
+    let serving = NodeState { control_plane: true, ..node("new").state };
+    let mut server = NodeView { state: serving, problem: Some("disk full".into()), ..node("new") };
+    server.apiserver.issuer = Some(ca("new"));
+    look.nodes.insert("cp-1".into(), server);
+    look.nodes.insert("w-3".into(), NodeView::default());
+    let report = report_of(&look, &begun(&["w-2"])).unwrap();
+    assert_eq!((report.status, report.nodes[0].role), (ConditionStatus::False, Role::ControlPlane));
+    assert!(report.started.is_some() && !report.blocking.is_empty() && report.nodes[0].served == Some(2));
+    fits(&report);
 }

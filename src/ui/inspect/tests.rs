@@ -10,10 +10,15 @@ use crate::ui::fits;
 
 const YEAR: i64 = 365 * 86_400;
 
+/// As long as a real one, which the schema demands.
+fn ca(number: u8) -> CaId {
+    CaId::from_hash(&[number; 32])
+}
+
 fn certificate(path: &str, kind: CertificateKind, not_after: i64) -> CertificateRow {
     let mut row = CertificateRow::broken(path, 0, kind, String::new());
     (row.problem, row.fault) = (None, None);
-    row.issuer_id = Some(CaId::planned("1"));
+    row.issuer_id = Some(ca(1));
     row.not_after_seconds = not_after;
     row.not_after = Timestamp::from_second(not_after).unwrap().to_string();
     row.serial = format!("{not_after:x}");
@@ -23,7 +28,7 @@ fn certificate(path: &str, kind: CertificateKind, not_after: i64) -> Certificate
 
 fn authority(path: &str) -> CertificateRow {
     let mut row = certificate(path, CertificateKind::Authority, 10 * YEAR);
-    row.ca_id = Some(CaId::planned("1"));
+    row.ca_id = Some(ca(1));
     row
 }
 
@@ -45,7 +50,7 @@ fn node_rows(state: Option<&NodeState>) -> Vec<InspectRow> {
         certificate("/etc/kubernetes/scheduler.conf", CertificateKind::KubeconfigClient, 7200),
         certificate("/var/lib/kubelet/pki/kubelet-client-current.pem", CertificateKind::KubeletClient, -1),
     ];
-    rows_of(state.map(|_| "cp-1"), &certificates, state, &BTreeMap::from([(CaId::planned("1"), 1)]))
+    rows_of(state.map(|_| "cp-1"), &certificates, state, &BTreeMap::from([(ca(1), 1)]))
 }
 
 #[test]
@@ -63,7 +68,7 @@ fn the_tables_are_kubeadms() {
 
 #[test]
 fn wide_tells_node_generation_and_what_is_loaded_and_served() {
-    let conf = ConfState { issuer: Some(CaId::planned("1")), not_after: 7200, ..ConfState::default() };
+    let conf = ConfState { issuer: Some(ca(1)), not_after: 7200, ..ConfState::default() };
     let mut state = NodeState::default();
     state.loaded.scheduler = Some(ProcessState { conf: Some(conf), ..ProcessState::default() });
     let serial = format!("{:x}", YEAR - 1);
@@ -88,16 +93,16 @@ fn wide_tells_node_generation_and_what_is_loaded_and_served() {
 /// kubeadm's own column is there too: the key of etcd's CA is not on this node.
 #[test]
 fn wide_shows_every_column() {
-    let conf = ConfState { issuer: Some(CaId::planned("1")), not_after: 7200, ..ConfState::default() };
+    let conf = ConfState { issuer: Some(ca(1)), not_after: 7200, ..ConfState::default() };
     let mut state = NodeState::default();
     state.loaded.scheduler = Some(ProcessState { conf: Some(conf), ..ProcessState::default() });
     let mut certificates: Vec<CertificateRow> = node_rows(None).into_iter().map(|row| row.certificate).collect();
     let mut etcd = authority("/etc/kubernetes/pki/etcd/ca.crt");
-    etcd.ca_id = Some(CaId::planned("2"));
+    etcd.ca_id = Some(ca(2));
     etcd.issuer_id = etcd.ca_id.clone();
     certificates.push(etcd);
     certificates[0].key_mode = Some("0600".into());
-    certificates[1].issuer_id = Some(CaId::planned("2"));
+    certificates[1].issuer_id = Some(ca(2));
     for (row, subject) in certificates.iter_mut().zip(["kubernetes", "cp-1", "scheduler", "kubelet", "etcd-ca"]) {
         row.subject = format!("CN={subject}");
         row.key_algorithm = "ECDSA-P256".into();
@@ -109,7 +114,7 @@ fn wide_shows_every_column() {
     let facts = NodeFacts { control_plane: true, ..NodeFacts::default() };
     let mut evidence = Evidence::default();
     let view = NodeView { facts, state: Some(state) };
-    evidence.add_node(Some("cp-1"), &certificates, view, &BTreeMap::from([(CaId::planned("1"), 1)]));
+    evidence.add_node(Some("cp-1"), &certificates, view, &BTreeMap::from([(ca(1), 1)]));
     let wide = InspectReport::new(evidence, Vec::new(), Timestamp::UNIX_EPOCH).text(true);
     insta::assert_snapshot!(wide, @r"
     NODE   CERTIFICATE      EXPIRES                RESIDUAL-TIME   CA        CAVERSION   EXTERNALLY-MANAGED   STATE             USAGE                      SUBJECT        KEY          PATH
@@ -128,7 +133,7 @@ fn a_kubelets_serving_certificate_is_loaded_when_the_running_kubelet_has_read_it
     let path = "/var/lib/kubelet/pki/kubelet-server-current.pem";
     let row = certificate(path, CertificateKind::KubeletServing, 7200);
     let own = certificate("/var/lib/kubelet/pki/kubelet.crt", CertificateKind::KubeletServing, 7201);
-    let leaf = LeafState { issuer: Some(CaId::planned("1")), vouched_by: Vec::new(), not_after: 7200 };
+    let leaf = LeafState { issuer: Some(ca(1)), vouched_by: Vec::new(), not_after: 7200 };
     let mut state = NodeState::default();
     state.loaded.kubelet = Some(ProcessState { serving: Some(leaf), ..ProcessState::default() });
     let rows = rows_of(Some("w-1"), &[row, own], Some(&state), &BTreeMap::new());
@@ -139,7 +144,7 @@ fn a_kubelets_serving_certificate_is_loaded_when_the_running_kubelet_has_read_it
 #[test]
 fn a_certificate_loaded_before_the_file_changed_is_not_the_one_on_disk() {
     let mut state = NodeState::default();
-    let conf = ConfState { issuer: Some(CaId::planned("1")), not_after: 7199, ..ConfState::default() };
+    let conf = ConfState { issuer: Some(ca(1)), not_after: 7199, ..ConfState::default() };
     state.loaded.scheduler = Some(ProcessState { conf: Some(conf), ..ProcessState::default() });
     let rows = node_rows(Some(&state));
     assert!(rows.iter().all(|row| !row.state.contains(&Presence::Loaded)));
