@@ -174,16 +174,7 @@ pub(super) fn short(seconds: i64) -> String {
 
 fn crypto(row: &CertificateRow, add: &mut impl FnMut(Severity, FindingId, String, &str)) {
     let key = &row.key_algorithm;
-    let weak = match rsa_bits(key) {
-        // crypto/rsa of Go 1.24 refuses keys below 1024 bits altogether.
-        Some(..1024) => Some((Severity::Error, "clients refuse RSA keys below 1024 bits")),
-        Some(1024..2048) => Some((Severity::Warning, "RSA keys below 2048 bits can be broken")),
-        Some(_) => None,
-        None if key.starts_with("EC ") => Some((Severity::Warning, "Go knows only the curves P-224 to P-521")),
-        None if key.starts_with("1.2.840.10040.") => Some((Severity::Error, "DSA is supported by nobody any more")),
-        None => None,
-    };
-    if let Some((severity, why)) = weak {
+    if let Some((severity, why)) = weakness(key) {
         add(
             severity,
             FindingId::WeakKey,
@@ -205,9 +196,17 @@ fn crypto(row: &CertificateRow, add: &mut impl FnMut(Severity, FindingId, String
     }
 }
 
-/// Length of an RSA key by the name of its kind; `None` for any other key.
-pub(super) fn rsa_bits(key: &str) -> Option<u32> {
-    key.strip_prefix("RSA-").and_then(|bits| bits.parse().ok())
+/// Why a key of this kind should not be used; `None` for one that may.
+pub(super) fn weakness(key: &str) -> Option<(Severity, &'static str)> {
+    match key.strip_prefix("RSA-").and_then(|bits| bits.parse().ok()) {
+        // crypto/rsa of Go 1.24 refuses keys below 1024 bits altogether.
+        Some(..1024) => Some((Severity::Error, "clients refuse RSA keys below 1024 bits")),
+        Some(1024..2048) => Some((Severity::Warning, "RSA keys below 2048 bits can be broken")),
+        Some(_) => None,
+        None if key.starts_with("EC ") => Some((Severity::Warning, "Go knows only the curves P-224 to P-521")),
+        None if key == "DSA" => Some((Severity::Error, "DSA is supported by nobody any more")),
+        None => None,
+    }
 }
 
 /// True for a signature over a hash that can be forged, by Go's name.

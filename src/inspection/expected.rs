@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::certificate::{is_weak, rsa_bits};
+use super::certificate::{is_weak, weakness};
 use super::finding::about;
 use super::{Finding, FindingId, InspectRow, Severity};
 use crate::pki::CaId;
@@ -39,8 +39,8 @@ const LEAVES: [(&str, &str, &[&str]); 9] = [
 struct Known<'a> {
     /// The CAs of each file.
     files: BTreeMap<&'a str, Vec<&'a CaId>>,
-    /// Subjects of the CAs whose RSA keys are too short for their signatures to be checked here.
-    short: BTreeSet<&'a str>,
+    /// Subjects of the CAs whose keys are of a kind of which no signature is checked here.
+    unchecked: BTreeSet<&'a str>,
     /// The latest end of each CA.
     ends: BTreeMap<&'a CaId, i64>,
     /// The node's name, from the user name of its kubelet.
@@ -60,8 +60,8 @@ impl<'a> Index<'a> {
                 known.files.entry(&certificate.path).or_default().push(ca);
                 let end = known.ends.entry(ca).or_insert(certificate.not_after_seconds);
                 *end = certificate.not_after_seconds.max(*end);
-                if rsa_bits(&certificate.key_algorithm).is_some_and(|bits| bits < 2048) {
-                    known.short.insert(&certificate.subject);
+                if weakness(&certificate.key_algorithm).is_some() {
+                    known.unchecked.insert(&certificate.subject);
                 }
             }
             if certificate.kind == CertificateKind::KubeletClient && certificate.index == 0 {
@@ -127,7 +127,7 @@ fn wanted(row: &CertificateRow) -> Option<(&'static str, &'static [&'static str]
 fn issuer(row: &InspectRow, known: &Known<'_>, authority: &str, add: &mut impl FnMut(FindingId, String, String)) {
     let Some(trusted) = known.files.get(authority) else { return };
     // Who made such a signature is not known, and what is wrong with it has a finding of its own.
-    if is_weak(&row.certificate.signature_algorithm) || known.short.contains(row.certificate.issuer.as_str()) {
+    if is_weak(&row.certificate.signature_algorithm) || known.unchecked.contains(row.certificate.issuer.as_str()) {
         return;
     }
     if !row.certificate.issuer_id.as_ref().is_some_and(|issuer| trusted.contains(&issuer)) {

@@ -201,6 +201,7 @@ fn keys_and_files_that_are_wrong() {
     assert_eq!(key("RSA-1024"), [(Warning, "weak-key")]);
     assert_eq!(key("RSA-512"), [(Error, "weak-key")]);
     assert_eq!(key("EC 1.3.132.0.10"), [(Warning, "weak-key")]);
+    assert_eq!(key("DSA"), [(Error, "weak-key")]);
     assert_eq!(key("ECDSA-P256"), []);
     assert_eq!(after(|node| node.row(PEER).signature_algorithm = "SHA1-RSA".into()), [(Error, "weak-signature")]);
     assert_eq!(after(|node| node.row(CA).signature_algorithm = "ECDSA-SHA1".into()), [(Info, "weak-signature")]);

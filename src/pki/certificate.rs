@@ -251,7 +251,7 @@ impl Certificate {
         self.0.key_algorithm
     }
 
-    /// Kind of its key in words, for any key: `RSA-8192`, `EC 1.3.132.0.10`, an OID.
+    /// Kind of its key in words, for any key: `RSA-8192`, `EC 1.3.132.0.10`, `DSA`, an OID.
     #[must_use]
     pub fn key_description(&self) -> String {
         self.0.key_description.clone()

@@ -50,13 +50,14 @@ fn read_certificate(der: &[u8]) -> Result<(&[u8], Signed<'_>), Error> {
     })
 }
 
-/// Kind of key in words (`RSA-8192`, `EC 1.3.132.0.10`, an OID), and as one we can make.
+/// Kind of key in words (`RSA-8192`, `EC 1.3.132.0.10`, `DSA`, an OID), and as one we can make.
 pub(super) fn describe(spki: &SubjectPublicKeyInfo<'_>) -> (String, Option<KeyAlgorithm>) {
     let oid = spki.algorithm.algorithm.to_id_string();
     let name = match (oid.as_str(), spki.parsed()) {
         (_, Ok(PublicKey::RSA(key))) => format!("RSA-{}", key.key_size()),
         ("1.2.840.10045.2.1", _) => curve(spki),
         ("1.3.101.112", _) => KeyAlgorithm::Ed25519.name().into(),
+        ("1.2.840.10040.4.1", _) => "DSA".into(),
         _ => oid,
     };
     let algorithm = name.parse().ok();
@@ -85,6 +86,7 @@ pub(super) fn signature_name(oid: &str) -> String {
         "1.2.840.113549.1.1.12" => "SHA384-RSA",
         "1.2.840.113549.1.1.13" => "SHA512-RSA",
         "1.2.840.10040.4.3" => "DSA-SHA1",
+        "2.16.840.1.101.3.4.3.2" => "DSA-SHA256",
         "1.2.840.10045.4.1" => "ECDSA-SHA1",
         "1.2.840.10045.4.3.2" => "ECDSA-SHA256",
         "1.2.840.10045.4.3.3" => "ECDSA-SHA384",

@@ -70,6 +70,28 @@ const CASES: &[Case] = &[
         found: &["error key-unreadable apiserver.crt", "warning weak-key apiserver.crt"],
         ..GOOD
     },
+    Case {
+        name: "a CA on a curve that Go does not know",
+        ca_key: "EC -pkeyopt ec_paramgen_curve:secp256k1",
+        found: &["warning weak-key ca.crt"],
+        ..GOOD
+    },
+    Case {
+        name: "DSA",
+        then: "openssl dsaparam -noout -genkey -out apiserver.key 1024
+               openssl req -new -key apiserver.key -subj /CN=kube-apiserver -out apiserver.csr
+               openssl x509 -req -in apiserver.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile leaf.cnf -days 365 -out apiserver.crt",
+        found: &["error key-unreadable apiserver.crt", "error weak-key apiserver.crt"],
+        ..GOOD
+    },
+    Case {
+        name: "a CA of DSA",
+        then: "openssl dsaparam -noout -genkey -out ca.key 1024
+               openssl req -new -x509 -key ca.key -config ca.cnf -days 3650 -out ca.crt
+               openssl x509 -req -in apiserver.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile leaf.cnf -days 365 -out apiserver.crt",
+        found: &["error weak-key ca.crt"],
+        ..GOOD
+    },
     Case { name: "SHA-1", options: "-days 365 -sha1", found: &["error weak-signature apiserver.crt"], ..GOOD },
     Case {
         name: "MD5",
@@ -169,12 +191,17 @@ fn make(sandbox: &Sandbox, case: &Case) -> Outcome {
     Ok(())
 }
 
-/// Severity, id and file of each finding in a document of `command`, in order.
-fn findings(sandbox: &Sandbox, command: &str) -> Result<Vec<String>, Box<dyn Error>> {
+/// What `command` says of the node.
+fn report(sandbox: &Sandbox, command: &str) -> Result<serde_json::Value, Box<dyn Error>> {
     // openssl takes the time of the machine.
     let now = Timestamp::now().to_string();
     let run = sandbox.run_with(&[("CERTCTL_TEST_NOW", &now)], &[command, "--root", ".", "-o", "json"])?;
-    let report: serde_json::Value = serde_json::from_str(&run.stdout)?;
+    Ok(serde_json::from_str(&run.stdout)?)
+}
+
+/// Severity, id and file of each finding in a document of `command`, in order.
+fn findings(sandbox: &Sandbox, command: &str) -> Result<Vec<String>, Box<dyn Error>> {
+    let report = report(sandbox, command)?;
     let word = |finding: &serde_json::Value, field: &str| finding[field].as_str().unwrap_or_default().to_owned();
     let mut found: Vec<String> = Vec::new();
     for finding in report["findings"].as_array().ok_or("no list")? {
@@ -199,5 +226,20 @@ fn each_mistake_has_its_finding_and_no_other() -> Outcome {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn a_dsa_key_is_shown_by_its_name_with_what_is_wrong_with_it() -> Outcome {
+    let case = CASES.iter().find(|case| case.name == "DSA").ok_or("no such case")?;
+    let sandbox = Sandbox::new()?;
+    make(&sandbox, case)?;
+    let report = report(&sandbox, "inspect")?;
+    let of = |list: &str, field: &str, value: &str| {
+        report[list].as_array().and_then(|all| all.iter().find(|one| one[field] == value)).cloned().unwrap_or_default()
+    };
+    let row = of("certificates", "name", "apiserver");
+    assert_eq!((&row["subject"], &row["keyAlgorithm"]), (&"CN=kube-apiserver".into(), &"DSA".into()), "{row}");
+    assert_eq!(of("findings", "id", "weak-key")["message"], "its key is DSA: DSA is supported by nobody any more");
     Ok(())
 }
