@@ -232,12 +232,7 @@ impl Job<'_> {
         let answer: Answer = serde_json::from_str(&output.stdout).map_err(|_| said(node, output))?;
         let passed = SignedDuration::try_from(self.context.started.elapsed()).unwrap_or_default();
         let here = self.context.now.checked_add(passed).unwrap_or(self.context.now);
-        let apart = answer.clock.duration_since(here).abs();
-        // Certificates are valid from five minutes ago.
-        if apart > BACKDATE {
-            return Err(Error::refused(format!("{node}: its clock says {}, here it is {here}", answer.clock))
-                .hint("set the clocks right first: a certificate made here would not be valid there"));
-        }
+        clocks_agree(node, answer.clock, here)?;
         Ok(answer)
     }
 
@@ -333,6 +328,15 @@ impl Job<'_> {
     }
 }
 
+/// Refuses a node on which a certificate made here would not be valid yet, or the other way round: both begin [`BACKDATE`] earlier.
+fn clocks_agree(node: &str, there: Timestamp, here: Timestamp) -> Result<(), Error> {
+    if there.duration_since(here).abs() > BACKDATE {
+        return Err(Error::refused(format!("{node}: its clock says {there}, here it is {here}"))
+            .hint("set the clocks right first: a certificate made here would not be valid there"));
+    }
+    Ok(())
+}
+
 fn refused(error: crate::remote::RemoteError) -> Error {
     Error::failed(error.to_string()).hint("try `ssh` to the node by hand, or run `certctl repair` there")
 }
@@ -341,4 +345,23 @@ fn said(node: &str, output: &Output) -> Error {
     let lines = output.stderr.lines().filter(|line| !line.trim().is_empty());
     let error = Error::failed(format!("{node}: the repair there ended with code {}", output.code));
     lines.fold(error, |error, line| error.caused_by(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_may_be_off_by_what_certificates_are_backdated_and_a_second_more_is_refused_with_both_times() {
+        let here: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let second = SignedDuration::from_secs(1);
+        for (furthest, beyond) in
+            [(here + BACKDATE, here + BACKDATE + second), (here - BACKDATE, here - BACKDATE - second)]
+        {
+            assert_eq!(clocks_agree("w-1", furthest, here), Ok(()));
+            let error = clocks_agree("w-1", beyond, here).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert_eq!(error.sentence(), format!("w-1: its clock says {beyond}, here it is 2026-11-22T12:00:00Z"));
+        }
+    }
 }
