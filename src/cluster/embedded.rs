@@ -17,7 +17,7 @@ use super::error::ClusterError;
 use super::pages::{pages, pages_of};
 use super::trust::{CA_BUNDLES, CLUSTER_INFO_CA, expand, pem_of, resource};
 use crate::inspection::{BootstrapToken, Request, RequestState};
-use crate::pki::{Certificate, CertificateRequest};
+use crate::pki::{Certificate, CertificateRequest, read_yaml};
 
 /// The CAs that one object hands out; what cannot be read is its reason.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ impl Cluster {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let map = api.get(name).await.map_err(ClusterError::call("read", &object))?;
         let text = map.data.unwrap_or_default().remove("kubeconfig").unwrap_or_default();
-        let conf: Value = serde_saphyr::from_str(&text).unwrap_or_default();
+        let conf = read_yaml(&text).unwrap_or_default();
         Ok(match conf.pointer(CLUSTER_INFO_CA).and_then(Value::as_str) {
             Some(base64) => Bundle::of_base64(object, base64).into_iter().collect(),
             None => vec![Bundle::broken(object, "its kubeconfig names no CA")],

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::client::Cluster;
 use super::error::ClusterError;
 use super::trust::CLUSTER_CONFIGURATION;
+use crate::pki::read_yaml;
 use crate::rotation::KubeadmRecord;
 
 /// The CA keys that `kubeadm init phase upload-certs` hands to joining control-plane nodes, encrypted
@@ -21,7 +22,7 @@ const UPLOADED: &str = "kubeadm-certs";
 #[must_use]
 pub fn record(map: &ConfigMap) -> Option<KubeadmRecord> {
     let text = map.data.as_ref()?.get(CLUSTER_CONFIGURATION)?;
-    let config: Value = serde_saphyr::from_str(text).unwrap_or_default();
+    let config = read_yaml(text).unwrap_or_default();
     let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(KubeadmRecord { api_version: text("apiVersion"), kubernetes_version: text("kubernetesVersion") })
 }

@@ -11,7 +11,7 @@ use super::client::Cluster;
 use super::edit::{Edit, edit};
 use super::error::ClusterError;
 use super::pages::pages;
-use crate::pki::{CaId, Certificate};
+use crate::pki::{CaId, Certificate, read_yaml};
 
 /// The CAs of a PEM text, in order; what cannot be read is left out (it is nobody's trust either).
 #[must_use]
@@ -34,7 +34,7 @@ pub fn client_ca(map: &ConfigMap) -> Vec<CaId> {
 /// CAs of the kubeconfig in `cluster-info`. One that cannot be read holds none: nobody could join with it.
 #[must_use]
 pub fn cluster_info(map: &ConfigMap) -> Vec<CaId> {
-    let kubeconfig = field(map, "kubeconfig").and_then(|text| serde_saphyr::from_str::<Value>(text).ok());
+    let kubeconfig = field(map, "kubeconfig").and_then(|text| read_yaml(text).ok());
     let data = kubeconfig.as_ref().and_then(|value| value.pointer(CLUSTER_INFO_CA)).and_then(Value::as_str);
     data.map(decode).unwrap_or_default()
 }
@@ -211,7 +211,7 @@ fn with_cluster_ca(text: &str, cas: &[Certificate]) -> Result<String, String> {
 /// The kubeconfig of cluster-info with what `rewrite` makes of its CA's base64; `None`: it stays. As kubeadm writes it, the CA in one line:
 /// scripts take it out with `grep`.
 fn rewrite_cluster_ca(text: &str, rewrite: impl Fn(&str) -> Option<String>) -> Result<String, String> {
-    let mut kubeconfig: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let mut kubeconfig = read_yaml(text).map_err(|error| error.to_string())?;
     let place = kubeconfig.pointer_mut(CLUSTER_INFO_CA).ok_or("names no cluster with a CA")?;
     let Some(new) = rewrite(place.as_str().unwrap_or_default()) else { return Ok(text.to_owned()) };
     *place = Value::from(new);
@@ -226,7 +226,7 @@ const SIGNER_FLAGS: [&str; 2] = ["cluster-signing-cert-file", "cluster-signing-k
 /// True when kubeadm's ClusterConfiguration names a signing file of its own.
 #[must_use]
 pub fn kubeadm_own_signer(map: &ConfigMap) -> Option<bool> {
-    let config: Value = serde_saphyr::from_str(field(map, CLUSTER_CONFIGURATION)?).ok()?;
+    let config = read_yaml(field(map, CLUSTER_CONFIGURATION)?).ok()?;
     Some(extra_args(&config).any(|name| SIGNER_FLAGS.contains(&name)))
 }
 
@@ -240,7 +240,7 @@ fn extra_args(config: &Value) -> impl Iterator<Item = &str> {
 
 /// The configuration with the two signing flags set to `signer`, or without them.
 fn with_signer(text: &str, signer: Option<&str>) -> Result<String, String> {
-    let mut config: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let mut config = read_yaml(text).map_err(|error| error.to_string())?;
     let old_form = config.get("apiVersion").and_then(Value::as_str).is_some_and(|version| version.ends_with("v1beta3"));
     let root = config.as_object_mut().ok_or("is not a mapping")?;
     let manager = root

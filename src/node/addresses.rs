@@ -8,6 +8,7 @@ use hyper::Uri;
 use super::layout::Layout;
 use super::manifest::CommandLine;
 use super::whole_file;
+use crate::pki::read_yaml;
 use crate::plan::Component;
 
 const APISERVER_PORT: u16 = 6443;
@@ -128,7 +129,7 @@ fn component(layout: &Layout, component: Component, default: u16) -> String {
 /// `port` and `address` of `KubeletConfiguration` (`k8s.io/kubelet/config/v1beta1`).
 fn kubelet(layout: &Layout) -> String {
     let yaml = whole_file::text(&layout.path("/var/lib/kubelet/config.yaml"));
-    let config: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap_or_default();
+    let config = read_yaml(&yaml).unwrap_or_default();
     // A port of 0 stands for the default in that API.
     let port = config["port"].as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
     address(config["address"].as_str(), port.unwrap_or(10250))

@@ -9,7 +9,7 @@ use hyper::Uri;
 use super::addresses::{command, host};
 use super::layout::{CA_KEY, KUBELET_CLIENT, KUBELET_SERVER, Layout};
 use super::whole_file::{self, LONGEST, kind_of};
-use crate::pki::Kubeconfig;
+use crate::pki::{Kubeconfig, read_yaml};
 use crate::plan::{ApiserverFacts, Component, FileFault, KubeletFacts, NodeFacts, OddFile};
 
 /// Flags that name a certificate file, by component.
@@ -83,7 +83,7 @@ fn etcd_hosts(layout: &Layout) -> Vec<String> {
 
 fn kubelet(layout: &Layout) -> Option<KubeletFacts> {
     let yaml = whole_file::read(&layout.path("/var/lib/kubelet/config.yaml")).ok()?;
-    let config: serde_json::Value = serde_saphyr::from_str(&String::from_utf8_lossy(&yaml)).ok()?;
+    let config = read_yaml(&String::from_utf8_lossy(&yaml)).ok()?;
     let conf = whole_file::text(&layout.path("/etc/kubernetes/kubelet.conf"));
     let conf = Kubeconfig::parse(&conf).ok();
     let refers = |conf: &Kubeconfig| conf.client_certificate_file().as_deref() == Some(KUBELET_CLIENT);

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::layout::{CA_CERT, CA_KEY, SIGNER};
+use crate::pki::read_yaml;
 
 const SIGNING_CERT: &str = "--cluster-signing-cert-file";
 const SIGNING_KEY: &str = "--cluster-signing-key-file";
@@ -81,7 +82,7 @@ pub fn with_annotation(yaml: &str, key: &str, value: &str) -> Result<String, Str
 }
 
 fn parse(yaml: &str) -> Result<Value, String> {
-    let pod: Value = serde_saphyr::from_str(yaml).map_err(|error| format!("it is no YAML: {error}"))?;
+    let pod = read_yaml(yaml).map_err(|error| format!("it is no YAML: {error}"))?;
     if pod.get("kind").and_then(Value::as_str) != Some("Pod") {
         return Err("it is no Pod".to_owned());
     }

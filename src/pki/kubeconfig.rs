@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{Certificate, PkiError, PrivateKey, names};
+use super::{Certificate, PkiError, PrivateKey, names, read_yaml};
 
 /// Which entries of a kubeconfig are meant, by name; the fields are kubectl's flags. Default: what the current context says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,10 +65,8 @@ impl Kubeconfig {
     /// The kubeconfig and the name of the user that is wanted.
     fn read(texts: &[impl AsRef<str>], choice: &Choice) -> Result<(Self, String), PkiError> {
         // The parser's own message quotes the line it stumbled over, which may be a key: only the position is passed on.
-        let files: Result<Vec<Value>, PkiError> = texts
-            .iter()
-            .map(|text| serde_saphyr::from_str(text.as_ref()).map_err(|error| unreadable(&error)))
-            .collect();
+        let files: Result<Vec<Value>, PkiError> =
+            texts.iter().map(|text| read_yaml(text.as_ref()).map_err(|error| unreadable(&error))).collect();
         let files = files?;
         let mut current = files.iter().filter_map(|root| text(root, "current-context"));
         let context = choice.context.clone().or_else(|| current.next());
@@ -93,7 +91,7 @@ impl Kubeconfig {
     /// # Errors
     /// [`PkiError::Kubeconfig`]: no YAML, or no CA; a broken certificate.
     pub fn first_cluster(text: &str) -> Result<(String, Vec<Certificate>), PkiError> {
-        let root: Value = serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
+        let root = read_yaml(text).map_err(|error| unreadable(&error))?;
         let cluster = &root["clusters"][0]["cluster"];
         let data = cluster["certificate-authority-data"].as_str().ok_or_else(|| problem("it holds no CA"))?;
         let cas = Certificate::all_from_pem(&decode("certificate-authority-data", data)?)?;

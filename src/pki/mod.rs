@@ -19,6 +19,7 @@ mod private_key;
 mod public_key;
 mod seal;
 mod specimen;
+mod yaml;
 
 pub use authority::{CertificateAuthority, ServerNames};
 pub use ca_id::CaId;
@@ -36,6 +37,7 @@ pub use names::hex;
 pub use private_key::PrivateKey;
 pub use seal::{Sealed, SealingKey, SealingPublicKey};
 pub use specimen::Material;
+pub use yaml::read_yaml;
 
 #[cfg(test)]
 mod tests;

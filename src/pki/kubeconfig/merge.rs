@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::lines::{put_entry, set_scalar};
 use super::login::{differing, is_known};
 use super::{Login, PkiError, Sorted, find, problem, text, unreadable, wipe, written};
+use crate::pki::read_yaml;
 
 /// An entry of the same name that says something else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,6 +200,6 @@ fn parse(text: &str) -> Result<Value, PkiError> {
     if !text.lines().any(meant) {
         return Ok(Value::Null);
     }
-    let root: Value = serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
+    let root = read_yaml(text).map_err(|error| unreadable(&error))?;
     if root.is_object() || root.is_null() { Ok(root) } else { Err(problem("it is no mapping")) }
 }
