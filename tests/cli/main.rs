@@ -6,6 +6,7 @@ mod check;
 mod config;
 #[path = "../../src/ui/conformance.rs"]
 mod conformance;
+mod damage;
 mod diagnose;
 mod faults;
 mod frame;
@@ -14,6 +15,7 @@ mod harness;
 mod inspect;
 mod kills;
 mod lasting_faults;
+mod malformed;
 mod renew;
 mod repair;
 mod rights;
