@@ -21,6 +21,8 @@ use crate::{cluster, container, paths, snapshot};
 
 /// A cluster of five nodes is made and kept in three minutes on a slow day.
 const LIFE: &str = "5m";
+/// One of two nodes in one minute.
+const SHORT_LIFE: &str = "150s";
 /// As long as nobody renews them, which takes a minute before their end; and as long again if kubelets did.
 const OVER: Duration = Duration::from_secs(900);
 const SOON: Duration = Duration::from_secs(90);
@@ -82,7 +84,7 @@ fn with_ssh(options: &BenchOptions, tally: &mut Tally) -> Result<()> {
 
 /// One control-plane node and one worker, which nobody has an ssh key for; their CAs expire too.
 fn by_hand(options: &BenchOptions, tally: &mut Tally) -> Result<()> {
-    let bench = options.other_cluster(1, 1, (LIFE, LIFE))?;
+    let bench = options.other_cluster(1, 1, (SHORT_LIFE, SHORT_LIFE))?;
     snapshot::take(FRESH, true)?;
     furnish(&bench)?;
     tally.test("expired with their CAs, 1 + 1 nodes, everything runs: kubectl is refused", || {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -9,6 +10,7 @@ use anyhow::{Result, bail};
 use super::bench::Bench;
 use super::command::Rotation;
 use super::evidence::Files;
+use super::expired::control_plane_leaves;
 use super::renewal::{FEWEST, served};
 use super::rotation::LIMIT;
 use super::tally::Tally;
@@ -18,6 +20,8 @@ use crate::node::Node;
 
 const RATE: u32 = 60;
 const SOON: Duration = Duration::from_secs(60);
+/// Ten on each control-plane node, and the first has super-admin.conf.
+const FEWEST_LEAVES: usize = 31;
 
 pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
     let _ = tally.test("renew, every node: a dry run shows each node's plan and changes no file", || {
@@ -53,9 +57,33 @@ fn serials(bench: &Bench) -> Result<BTreeMap<String, String>> {
     bench.control_planes().iter().map(|node| Ok((node.name.clone(), served(bench, node, "-serial")?))).collect()
 }
 
+/// Every leaf of every control-plane node.
+fn leaves(bench: &Bench) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut all = BTreeMap::new();
+    for node in bench.control_planes() {
+        for file in control_plane_leaves(&node)? {
+            let content = fs::read(&file)?;
+            all.insert(file, content);
+        }
+    }
+    Ok(all)
+}
+
+fn all_are_new(bench: &Bench, before: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
+    let after = leaves(bench)?;
+    if before.len() < FEWEST_LEAVES || after.len() != before.len() {
+        bail!("{} files became {}", before.len(), after.len());
+    }
+    match before.iter().find(|(file, content)| after.get(*file) == Some(*content)) {
+        None => Ok(()),
+        Some((file, _)) => bail!("{} is the one of before", file.display()),
+    }
+}
+
 fn all(bench: &Bench) -> Result<()> {
-    let before = serials(bench)?;
+    let (before, files) = (serials(bench)?, leaves(bench)?);
     let done = bench.certctl(&["renew", "--all", "--yes", "--output", "json"])?.expect(0)?;
+    all_are_new(bench, &files)?;
     let after = serials(bench)?;
     match before.iter().find(|(node, serial)| after.get(*node) == Some(*serial)) {
         None => cluster::wait_serving(&bench.record, SOON),
@@ -64,7 +92,7 @@ fn all(bench: &Bench) -> Result<()> {
 }
 
 fn killed(bench: &Bench) -> Result<()> {
-    let (node, before) = (bench.other_control_plane()?, serials(bench)?);
+    let (node, before, files) = (bench.other_control_plane()?, serials(bench)?, leaves(bench)?);
     let mut certctl = bench.certctl_command();
     let mut run = Rotation::start(certctl.args(["--output", "json", "renew", "--all", "--yes"]))?;
     run.wait_for("a control-plane node being changed", SOON, |event| {
@@ -72,6 +100,7 @@ fn killed(bench: &Bench) -> Result<()> {
     })?;
     bench.kill_agent(&node)?;
     run.finish(LIMIT)?.expect(0)?;
+    all_are_new(bench, &files)?;
     match serials(bench)?.iter().find(|(node, serial)| before.get(*node) == Some(serial)) {
         None => cluster::wait_serving(&bench.record, SOON),
         Some((node, _)) => bail!("the API server of {node} serves the old certificate"),

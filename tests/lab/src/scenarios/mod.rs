@@ -27,6 +27,7 @@ mod torture;
 mod unfit;
 mod waiver;
 mod watch;
+mod writes;
 
 use std::process::ExitCode;
 
@@ -78,13 +79,14 @@ const fn alone(name: &'static str, usual: bool, tell: fn(&BenchOptions, &mut Tal
 }
 
 /// Those that change nothing come first, those that need clusters of their own last.
-const STORIES: [Story; 17] = [
+const STORIES: [Story; 18] = [
     Story { leaves_healthy: true, ..story("inspection", true, inspection::tell) },
     Story { leaves_healthy: true, ..story("credentials", true, credentials::tell) },
     Story { leaves_healthy: true, ..story("refusals", true, refusals::tell) },
     Story { leaves_healthy: true, ..story("diagnosis", true, diagnosis::tell) },
     Story { leaves_healthy: true, ..story("one-expired", true, one_expired::tell) },
     story("renewal", true, renewal::tell),
+    story("writes", false, writes::tell),
     story("fleet", true, fleet::tell),
     story("etcd", false, unfit::etcd),
     story("rotation", true, rotation::tell),

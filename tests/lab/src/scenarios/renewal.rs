@@ -12,6 +12,7 @@ use super::on_node::{furnish, on};
 use super::rotation::LIMIT;
 use super::tally::Tally;
 use super::watch::Watch;
+use super::writes;
 use crate::cluster;
 use crate::node::Node;
 use crate::process::{command, output, output_with_input};
@@ -55,6 +56,7 @@ pub fn tell(bench: &Bench, tally: &mut Tally) -> Result<()> {
             Ok(())
         },
     );
+    writes::some(bench, &node, tally)?;
     let _ = tally
         .test("renew --csr-only and --import: signed by somebody else who holds the CA", || requests(bench, &node));
     tally.test("renew while a rotation runs: refused, nothing changes", || {
