@@ -63,11 +63,10 @@ compare() {
 
 # ---- the programs
 
-say "build certctl (release), the bench, the Go peer"
-cargo build --quiet --locked --release -p certctl
-certctl=$CARGO_TARGET_DIR/release/certctl
-issue=$(cargo bench --quiet --locked --bench issue --no-run --message-format=json |
-    jq -r 'select(.target.name == "issue" and .executable != null) | .executable')
+say "build certctl and its bench as they are handed out (this takes long the first time), the Go peer"
+cargo build --locked --profile dist -p certctl -p certctl-bench
+certctl=$CARGO_TARGET_DIR/dist/certctl
+issue=$CARGO_TARGET_DIR/dist/issue
 (cd benches/peer && CGO_ENABLED=0 go build -o "$work/peer" .)
 kubeadm=${KUBEADM:-}
 if [ -z "$kubeadm" ]; then
@@ -90,15 +89,15 @@ mount --bind "$node" /etc/kubernetes
 cat >"$node/kubeadm.yaml" <<CONFIG
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: InitConfiguration
-localAPIEndpoint: { advertiseAddress: 127.0.0.1 }
+localAPIEndpoint: { advertiseAddress: 192.0.2.1 }
 nodeRegistration: { name: node-1 }
 ---
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 kubernetesVersion: $("$kubeadm" version -o short)
 CONFIG
-"$kubeadm" init phase certs all --config /etc/kubernetes/kubeadm.yaml >/dev/null 2>&1
-"$kubeadm" init phase kubeconfig all --config /etc/kubernetes/kubeadm.yaml >/dev/null 2>&1
+"$kubeadm" init phase certs all --config /etc/kubernetes/kubeadm.yaml >/dev/null
+"$kubeadm" init phase kubeconfig all --config /etc/kubernetes/kubeadm.yaml >/dev/null
 "$work/peer" generate "$work" 10000
 files=$work/files bundle=$work/bundle.pem
 
