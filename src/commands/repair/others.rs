@@ -69,20 +69,34 @@ impl Job<'_> {
         self.wait_for_life(begun).await?;
         let up = Instant::now();
         let cluster = self.as_administrator().await?;
-        self.tell_new_ends(&cluster, up).await;
         round.done.extend(own);
+        // No node waits for what cluster-info and webhooks say.
+        let ((), outcome) =
+            tokio::join!(self.tell_new_ends(&cluster, up), self.until_ready(&cluster, up, begun, &mut round));
+        outcome?;
+        round.failed.pop().map_or(Ok(()), Err)
+    }
+
+    /// Repairs those that nobody has listed if that is wanted, and waits until all that were repaired are Ready.
+    async fn until_ready(
+        &self,
+        cluster: &Cluster,
+        up: Instant,
+        begun: Instant,
+        round: &mut Round,
+    ) -> Result<(), Error> {
         if let Some(user) = &self.args.ssh {
-            let silent = self.silent(&cluster, up, &round.done).await?;
+            let silent = self.silent(cluster, up, &round.done).await?;
             let named = |(node, address): (String, Option<String>)| Some((node, address?));
             let host = |(node, address)| Host { node, address, user: (!user.is_empty()).then(|| user.clone()) };
             let second = self.repair_all(silent.into_iter().filter_map(named).map(host).collect(), begun).await;
             round.done.extend(second.done);
             round.failed.extend(second.failed);
         }
-        self.wait_for_nodes(&cluster, &round.done, begun).await?;
-        let silent = self.silent(&cluster, up, &round.done).await?;
+        self.wait_for_nodes(cluster, &round.done, begun).await?;
+        let silent = self.silent(cluster, up, &round.done).await?;
         self.tell(&silent);
-        round.failed.pop().map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// What the cluster's objects say of a CA that has a new end. No node of the cluster waits for it, so nothing fails here.
