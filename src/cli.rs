@@ -85,12 +85,17 @@ pub fn command_tree(plugin: bool) -> clap::Command {
 /// Whatever the command could not do; see [`crate::error::ErrorKind`].
 pub fn run(context: &Context, signals: watch::Sender<Option<Signal>>, command: Command) -> Result<(), Error> {
     let kept_private = no_core_dumps();
-    // The agent lives on every node of the cluster: one thread keeps it small.
     let mut builder = match command {
+        // The agent lives on every node of the cluster: one thread keeps it small.
         Command::Agent(_) => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    let runtime = builder.enable_all().build().map_err(|e| Error::failed(format!("cannot start the runtime: {e}")))?;
+    // Two on every machine: none of them computes for long, and to ask how many processors there are costs as much as a thread.
+    let runtime = builder
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Error::failed(format!("cannot start the runtime: {e}")))?;
     crate::ui::start_log(context.global.verbose);
     if let Err(error) = kept_private {
         tracing::warn!(%error, "a crash may write private keys into a core dump: forbid them with `ulimit -c 0`");

@@ -159,7 +159,7 @@ impl World {
         let mut row = authority(object, CertificateKind::Trust, name);
         row.fingerprint = name.into();
         self.objects.retain(|rows| rows[0].certificate.path != object);
-        self.objects.push(rows_of(None, &[row], None, &BTreeMap::new()));
+        self.objects.push(rows_of(None, vec![row], None, &BTreeMap::new()));
     }
 
     fn row(&mut self, path: &str) -> &mut CertificateRow {
@@ -193,7 +193,7 @@ impl World {
         for (name, node) in &self.nodes {
             let state = self.sight.inventory.nodes.get(name).map(|node| node.state.clone());
             let view = crate::inspection::NodeView { facts: node.view.facts.clone(), state };
-            evidence.add_node(Some(name), &node.rows, view, &BTreeMap::new());
+            evidence.add_node(Some(name), node.rows.clone(), view, &BTreeMap::new());
         }
         evidence.rows.extend(merged_trust(self.objects.clone()));
         evidence
@@ -519,7 +519,7 @@ fn a_cluster_that_cannot_be_seen_still_has_its_objects() {
 fn the_files_of_one_node_are_judged_without_a_cluster() {
     let mut node = control_plane();
     node.view.state = None;
-    let rows = rows_of(None, &node.rows, None, &BTreeMap::new());
+    let rows = rows_of(None, node.rows.clone(), None, &BTreeMap::new());
     let evidence = Evidence { rows, nodes: BTreeMap::from([(String::new(), node.view)]), ..Evidence::default() };
     let items = diagnose(&evidence, &findings(&evidence, None, at(NOW)), None, Group::ALL, at(NOW));
     assert_eq!(bad(&items), []);

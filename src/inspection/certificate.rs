@@ -43,6 +43,9 @@ pub(super) fn judge(row: &InspectRow, measure: &Measure<'_>, found: &mut Vec<Fin
 
 fn fault(row: &InspectRow, add: &mut impl FnMut(Severity, FindingId, String, &str)) {
     let certificate = &row.certificate;
+    if certificate.fault.is_none() && certificate.problem.is_none() {
+        return;
+    }
     let problem = certificate.problem.clone().unwrap_or_default();
     let renew = renew(row);
     match certificate.fault {

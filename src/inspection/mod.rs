@@ -53,7 +53,7 @@ impl Evidence {
     pub fn add_node(
         &mut self,
         name: Option<&str>,
-        certificates: &[CertificateRow],
+        certificates: Vec<CertificateRow>,
         view: NodeView,
         versions: &BTreeMap<CaId, u32>,
     ) {

@@ -83,26 +83,26 @@ impl InspectRow {
 #[must_use]
 pub fn rows_of(
     node: Option<&str>,
-    certificates: &[CertificateRow],
+    certificates: Vec<CertificateRow>,
     state: Option<&NodeState>,
     versions: &BTreeMap<CaId, u32>,
 ) -> Vec<InspectRow> {
-    let authorities: BTreeMap<&CaId, String> = certificates
+    let authorities: BTreeMap<CaId, String> = certificates
         .iter()
         .filter(|row| row.kind == CertificateKind::Authority && kubeadm_name(&row.path) != row.path)
-        .filter_map(|row| Some((row.ca_id.as_ref()?, kubeadm_name(&row.path))))
+        .filter_map(|row| Some((row.ca_id.clone()?, kubeadm_name(&row.path))))
         .collect();
-    let row = |certificate: &CertificateRow| InspectRow {
+    let row = |certificate: CertificateRow| InspectRow {
         node: node.map(str::to_owned),
-        name: name_of(certificate),
+        name: name_of(&certificate),
         signed_by: certificate.issuer_id.as_ref().and_then(|ca| authorities.get(ca).cloned()),
-        ca_version: generation(certificate, versions),
+        ca_version: generation(&certificate, versions),
         externally_managed: None,
-        state: presence(certificate, state),
+        state: presence(&certificate, state),
         also: Vec::new(),
-        certificate: certificate.clone(),
+        certificate,
     };
-    certificates.iter().map(row).collect()
+    certificates.into_iter().map(row).collect()
 }
 
 /// Says of the rows of one control-plane node which are managed elsewhere: those of a CA without its key

@@ -123,7 +123,7 @@ impl Node {
 
     pub(crate) fn evidence(self) -> Evidence {
         let mut evidence = Evidence::default();
-        evidence.add_node(Some("cp-1"), &self.rows, self.view, &BTreeMap::new());
+        evidence.add_node(Some("cp-1"), self.rows, self.view, &BTreeMap::new());
         evidence
     }
 }
@@ -229,7 +229,7 @@ fn issuer_usage_and_names_are_those_that_the_place_needs() {
 fn a_name_of_another_label_is_not_covered_by_a_wildcard() {
     let mut row = leaf("api.example:6443", CertificateKind::Served, "kubernetes", &["server auth"], &["*.example"]);
     let found = |row: &CertificateRow| {
-        let rows = rows_of(None, std::slice::from_ref(row), None, &BTreeMap::new());
+        let rows = rows_of(None, vec![row.clone()], None, &BTreeMap::new());
         ids(&Evidence { rows, ..Evidence::default() })
     };
     assert_eq!(found(&row), []);
@@ -335,7 +335,7 @@ fn two_cas_are_a_finding_unless_a_rotation_is_under_way() {
 fn nodes_and_objects_with_another_ca_are_named() {
     let with = |path: &str, node: Option<&str>, kind| {
         let mut evidence = Node::new().evidence();
-        evidence.rows.extend(rows_of(node, &[authority(path, kind, "other")], None, &BTreeMap::new()));
+        evidence.rows.extend(rows_of(node, vec![authority(path, kind, "other")], None, &BTreeMap::new()));
         ids(&evidence)
     };
     let trust = CertificateKind::Trust;
@@ -391,7 +391,7 @@ fn requests_and_tokens() {
 fn a_kubeconfig_by_name_that_others_can_read_is_named() {
     let mut row = leaf("/home/me/.kube/config", CertificateKind::KubeconfigClient, "kubernetes", &["client auth"], &[]);
     let found = |row: &CertificateRow| {
-        let rows = rows_of(None, std::slice::from_ref(row), None, &BTreeMap::new());
+        let rows = rows_of(None, vec![row.clone()], None, &BTreeMap::new());
         ids(&Evidence { rows, ..Evidence::default() })
     };
     row.key_mode = Some("0600".into());
@@ -444,7 +444,7 @@ fn bundles_with_the_same_content_become_one() {
     let bundle = |object: &str, ca: &str| {
         let mut row = authority(object, CertificateKind::Trust, ca);
         row.fingerprint = ca.into();
-        rows_of(None, &[row], None, &BTreeMap::new())
+        rows_of(None, vec![row], None, &BTreeMap::new())
     };
     let merged = merged_trust(vec![
         bundle("configmap/a/kube-root-ca.crt", "one"),

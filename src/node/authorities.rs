@@ -9,7 +9,7 @@ use super::error::NodeError;
 use super::key_files;
 use super::layout::{CA_CERT, CA_KEY, Layout};
 use super::whole_file;
-use crate::pki::{CaId, Certificate, CertificateAuthority, PrivateKey};
+use crate::pki::{CaId, Certificate, CertificateAuthority, PkiError, PrivateKey, PublicHalf};
 
 /// CA certificates and, on control-plane nodes, CA keys, kept in `/var/lib/certctl/authorities`: `ID.crt` and `ID.key` (0600 in a
 /// folder of 0700). The CAs of `pki/ca.crt` are known too, and for this process what the node's object says.
@@ -206,8 +206,21 @@ impl Authorities {
 
 /// Reads a private key; `None` when there is no file.
 pub(crate) fn read_key(path: &Path, named: &str) -> Result<Option<PrivateKey>, NodeError> {
+    read_with(path, named, PrivateKey::from_pem)
+}
+
+/// Reads the public half of a private key; `None` when there is no file.
+pub(super) fn read_public_half(path: &Path, named: &str) -> Result<Option<PublicHalf>, NodeError> {
+    read_with(path, named, PublicHalf::from_pem)
+}
+
+fn read_with<T>(
+    path: &Path,
+    named: &str,
+    from_pem: impl FnOnce(&[u8]) -> Result<T, PkiError>,
+) -> Result<Option<T>, NodeError> {
     match whole_file::read(path) {
-        Ok(pem) => PrivateKey::from_pem(&pem).map(Some).map_err(NodeError::pki(named)),
+        Ok(pem) => from_pem(&pem).map(Some).map_err(NodeError::pki(named)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(NodeError::io("read", path)(error)),
     }

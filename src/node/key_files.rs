@@ -4,11 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::authorities::read_key;
+use super::authorities::read_public_half;
 use super::error::NodeError;
 use super::layout::{CA_KEY, Layout, SIGNER};
 use super::{atomic, manifest};
-use crate::pki::{CaId, PrivateKey};
+use crate::pki::{CaId, PublicHalf};
 use crate::plan::Component;
 
 /// Removes every copy of the CA's private key from the back-ups and from the folder of kube-controller-manager's signing file.
@@ -18,7 +18,7 @@ use crate::plan::Component;
 pub(super) fn purge(layout: &Layout, ca: &CaId) -> Result<(), NodeError> {
     let in_use = |user, path| NodeError::KeyInUse { ca: ca.clone(), user, path };
     // A key that cannot be read here is no reason: it is not this CA's as far as anybody can tell.
-    if read_key(&layout.path(CA_KEY), CA_KEY).is_ok_and(|key| key.is_some_and(|key| key.ca_id() == *ca)) {
+    if read_public_half(&layout.path(CA_KEY), CA_KEY).is_ok_and(|key| key.is_some_and(|key| key.ca_id() == *ca)) {
         return Err(in_use("kubeadm", CA_KEY));
     }
     let signer = layout.path(SIGNER);
@@ -79,7 +79,7 @@ fn holding(folder: &Path, ca: &CaId) -> Result<Vec<PathBuf>, NodeError> {
     let mut found = Vec::new();
     for path in files_below(folder)? {
         let bytes = zeroize::Zeroizing::new(fs::read(&path).map_err(NodeError::io("read", &path))?);
-        if PrivateKey::each_from_pem(&bytes).iter().any(|key| key.ca_id() == *ca) {
+        if PublicHalf::each_from_pem(&bytes).iter().any(|key| key.ca_id() == *ca) {
             found.push(path);
         }
     }

@@ -1,5 +1,6 @@
 //! Everything that a node's certificate files say, in one reading.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +11,7 @@ use super::error::in_full;
 use super::layout::{CA_KEY, KUBELET_CLIENT, KUBELET_SERVER, Layout, PKI_FILES, SIGNER};
 use super::whole_file;
 use super::{Authorities, authorities::read_key, facts, manifest};
-use crate::pki::{CaId, Certificate, Kubeconfig};
+use crate::pki::{CaId, Certificate, Kubeconfig, PrivateKey};
 use crate::plan::row::{CertificateKind, CertificateRow, Fault, issuer_of};
 use crate::plan::{Component, Conf, ConfState, DiskState, Leaf, LeafState, NodeFacts};
 
@@ -38,7 +39,7 @@ pub fn read_disk(layout: &Layout, known: &[Certificate]) -> DiskReading {
     }
     let apiserver = OwnApiserver::read(layout);
     let reading = DiskReading { facts: facts::read(layout), ..DiskReading::default() };
-    let mut reader = Reader { layout, apiserver, cas, reading };
+    let mut reader = Reader { layout, apiserver, cas, issuers: HashMap::new(), reading };
     reader.pki();
     reader.authority_state(&authorities);
     Conf::ALL.into_iter().for_each(|conf| reader.conf(conf));
@@ -50,6 +51,8 @@ struct Reader<'a> {
     layout: &'a Layout,
     apiserver: OwnApiserver,
     cas: Vec<Certificate>,
+    /// Who signed what: a check of a signature costs more than all the rest that is done with a certificate.
+    issuers: HashMap<Certificate, Option<CaId>>,
     reading: DiskReading,
 }
 
@@ -62,7 +65,7 @@ impl Reader<'_> {
             let kind = if is_authority { CertificateKind::Authority } else { CertificateKind::Leaf };
             let Some(pem) = self.bytes(&named, kind) else { continue };
             let certificates = self.rows_of(&named, &pem, kind);
-            self.check_key(&named, &format!("/etc/kubernetes/pki/{key}"));
+            self.check_key(&named, &certificates, &format!("/etc/kubernetes/pki/{key}"));
             if file == "ca.crt" {
                 self.reading.state.ca_bundle = certificates.iter().map(Certificate::ca_id).collect();
             }
@@ -102,7 +105,7 @@ impl Reader<'_> {
         }
         let mut state = ConfState { own_server, ..ConfState::default() };
         if let Some(client) = parsed.client_certificate() {
-            state.issuer = issuer_of(&client, &self.cas);
+            state.issuer = self.issuer(&client);
             state.not_after = client.not_after().as_second();
             self.row(&named, 0, kind, &client);
             self.last_key_mode(&named);
@@ -129,9 +132,9 @@ impl Reader<'_> {
     fn kubelet(&mut self) {
         if let Some(pem) = self.bytes(KUBELET_CLIENT, CertificateKind::KubeletClient) {
             let certificates = self.rows_of(KUBELET_CLIENT, &pem, CertificateKind::KubeletClient);
-            self.check_key(KUBELET_CLIENT, KUBELET_CLIENT);
+            self.check_key(KUBELET_CLIENT, &certificates, KUBELET_CLIENT);
             if let Some(client) = certificates.first() {
-                self.reading.state.kubelet_client = issuer_of(client, &self.cas);
+                self.reading.state.kubelet_client = self.issuer(client);
                 self.reading.state.kubelet_client_not_after = client.not_after().as_second();
             }
         }
@@ -139,7 +142,7 @@ impl Reader<'_> {
         for (named, key) in [own, (KUBELET_SERVER, KUBELET_SERVER)] {
             if let Some(pem) = self.bytes(named, CertificateKind::KubeletServing) {
                 let certificates = self.rows_of(named, &pem, CertificateKind::KubeletServing);
-                self.check_key(named, key);
+                self.check_key(named, &certificates, key);
                 if named == KUBELET_SERVER {
                     self.reading.state.kubelet_serving =
                         self.leaf_state(&certificates).filter(|leaf| leaf.issuer.is_some());
@@ -149,13 +152,18 @@ impl Reader<'_> {
     }
 
     /// The first certificate of a file and those that follow it.
-    fn leaf_state(&self, certificates: &[Certificate]) -> Option<LeafState> {
+    fn leaf_state(&mut self, certificates: &[Certificate]) -> Option<LeafState> {
         let (first, rest) = certificates.split_first()?;
         Some(LeafState {
-            issuer: issuer_of(first, &self.cas),
-            vouched_by: rest.iter().filter_map(|ca| issuer_of(ca, &self.cas)).collect(),
+            issuer: self.issuer(first),
+            vouched_by: rest.iter().filter_map(|ca| self.issuer(ca)).collect(),
             not_after: first.not_after().as_second(),
         })
+    }
+
+    fn issuer(&mut self, certificate: &Certificate) -> Option<CaId> {
+        let find = || issuer_of(certificate, &self.cas);
+        self.issuers.entry(certificate.clone()).or_insert_with(find).clone()
     }
 
     /// The bytes of a file; `None` without a row when it is absent, with one when it cannot be read.
@@ -193,7 +201,7 @@ impl Reader<'_> {
     }
 
     fn row(&mut self, named: &str, index: usize, kind: CertificateKind, certificate: &Certificate) {
-        let issuer = issuer_of(certificate, &self.cas);
+        let issuer = self.issuer(certificate);
         self.reading.rows.push(CertificateRow::new(named, index, kind, certificate, issuer));
     }
 
@@ -202,7 +210,7 @@ impl Reader<'_> {
     }
 
     /// Notes the key's mode and whether it belongs to a certificate of `named` (in a bundle: to any of them).
-    fn check_key(&mut self, named: &str, key: &str) {
+    fn check_key(&mut self, named: &str, certificates: &[Certificate], key: &str) {
         let path = self.layout.resolve(&self.layout.path(key));
         if !path.exists() {
             let lacks =
@@ -214,10 +222,7 @@ impl Reader<'_> {
         }
         let mode = octal_mode(&path);
         let key = read_key(&path, key);
-        let bundle = Certificate::each_from_pem(
-            &whole_file::read(&self.layout.resolve(&self.layout.path(named))).unwrap_or_default(),
-        );
-        let fits = |key: &crate::pki::PrivateKey| bundle.iter().flatten().any(|certificate| key.matches(certificate));
+        let fits = |key: &PrivateKey| certificates.iter().any(|certificate| key.matches(certificate));
         let problem = match &key {
             Ok(Some(key)) if fits(key) => None,
             Ok(_) => Some((Fault::KeyMismatch, "its private key belongs to another certificate".to_owned())),

@@ -124,7 +124,7 @@ impl CertificateAuthority {
             let (not_before, not_after) = (span.not_before, span.not_after);
             return Err(PkiError::NoValidity { subject: old.subject(), not_before, not_after });
         }
-        let extensions = old.extensions().to_vec();
+        let extensions = old.extensions();
         let (issuer, subject, public_spki) = (old.subject_der(), old.subject_der(), old.spki_der());
         let certificate = ToBeSigned { issuer, subject, public_spki, span, extensions }.sign(&self.key)?;
         Self::new(certificate, self.key.clone())
@@ -158,7 +158,7 @@ impl CertificateAuthority {
         now: Timestamp,
     ) -> Result<Certificate, PkiError> {
         let mut extensions = extension::kept(old);
-        if extension::has::<SubjectKeyIdentifier>(old.extensions()) {
+        if extension::has::<SubjectKeyIdentifier>(&old.extensions()) {
             extensions.push(extension::subject_key_id(&extension::key_id(public_spki))?);
         }
         self.sign(old.subject_der(), public_spki, Span::starting(now, validity), extensions, now)

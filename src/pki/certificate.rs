@@ -1,40 +1,41 @@
 //! An X.509 certificate (RFC 5280), owned, read once.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::SectionKind;
-use x509_cert::der::asn1::{ObjectIdentifier, OctetString};
 use x509_cert::ext::Extension;
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
-use super::{CaId, KeyAlgorithm, PkiError, names, pem, public_key};
+use super::{CaId, KeyAlgorithm, PkiError, extension, names, pem, public_key};
 
 /// A certificate. Equal when the DER is. Cheap to clone.
 #[derive(Clone)]
 pub struct Certificate(Arc<Inner>);
 
+/// The ranges are of `der`.
 struct Inner {
     der: Vec<u8>,
     subject: String,
-    subject_der: Vec<u8>,
+    subject_der: Range<usize>,
     issuer: String,
-    issuer_der: Vec<u8>,
+    issuer_der: Range<usize>,
     common_name: Option<String>,
     organizations: Vec<String>,
     serial_hex: String,
     not_before: Timestamp,
     not_after: Timestamp,
-    spki: Vec<u8>,
-    key_description: String,
+    spki: Range<usize>,
+    key_description: Cow<'static, str>,
     key_algorithm: Option<KeyAlgorithm>,
-    signature_description: String,
-    extensions: Vec<Extension>,
+    signature_description: Cow<'static, str>,
     details: Details,
 }
 
@@ -57,12 +58,16 @@ impl Certificate {
     /// # Errors
     /// [`PkiError::Certificate`].
     pub fn from_der(der: &[u8]) -> Result<Self, PkiError> {
-        let unreadable = |reason: String| PkiError::Certificate { reason };
-        let (rest, parsed) = X509Certificate::from_der(der).map_err(|error| unreadable(error.to_string()))?;
+        Self::from_vec(der.to_vec())
+    }
+
+    fn from_vec(der: Vec<u8>) -> Result<Self, PkiError> {
+        let (rest, parsed) = X509Certificate::from_der(&der).map_err(|error| unreadable(error.to_string()))?;
         if !rest.is_empty() {
             return Err(unreadable(format!("{} bytes follow it", rest.len())));
         }
-        Ok(Self(Arc::new(read(der, &parsed)?)))
+        let inner = read(&der, &parsed)?;
+        Ok(Self(Arc::new(Inner { der, ..inner })))
     }
 
     /// Every certificate of a PEM file, in order; other blocks (keys, parameters) are skipped.
@@ -92,7 +97,7 @@ impl Certificate {
     fn from_block(block: &pem::Block<'_>) -> Result<Option<Self>, PkiError> {
         let Some((SectionKind::Certificate, der)) = block.decode()? else { return Ok(None) };
         let named = |error: PkiError| PkiError::PemBlock { block: block.number, reason: error.to_string() };
-        Self::from_der(&der).map(Some).map_err(named)
+        Self::from_vec(der).map(Some).map_err(named)
     }
 
     /// PEM as kubeadm writes it: 64 columns, LF.
@@ -105,6 +110,10 @@ impl Certificate {
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.0.der
+    }
+
+    fn part(&self, range: &Range<usize>) -> &[u8] {
+        self.0.der.get(range.clone()).unwrap_or_default()
     }
 
     /// The DER bytes as rustls wants them.
@@ -122,7 +131,7 @@ impl Certificate {
     /// Subject, DER of the Name.
     #[must_use]
     pub fn subject_der(&self) -> &[u8] {
-        &self.0.subject_der
+        self.part(&self.0.subject_der)
     }
 
     /// Issuer as Go prints it.
@@ -134,7 +143,7 @@ impl Certificate {
     /// Issuer, DER of the Name.
     #[must_use]
     pub fn issuer_der(&self) -> &[u8] {
-        &self.0.issuer_der
+        self.part(&self.0.issuer_der)
     }
 
     /// The last CN of the subject (Go takes the last): the user name to Kubernetes.
@@ -167,10 +176,11 @@ impl Certificate {
         self.0.not_after
     }
 
-    /// True when `now` lies within the validity, both ends included.
+    /// True when `now` lies within the validity, both ends included. Fractions of a second count, as they do for the cluster's programs (Go,
+    /// `crypto/x509`, `Certificate.Verify`).
     #[must_use]
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
-        self.0.not_before <= now && now.as_second() <= self.0.not_after.as_second()
+        self.0.not_before <= now && now <= self.0.not_after
     }
 
     /// DNS names of the subject alternative name.
@@ -230,7 +240,7 @@ impl Certificate {
     /// Identity of its key. Of a CA: who it is, whichever certificate it stands in.
     #[must_use]
     pub fn ca_id(&self) -> CaId {
-        CaId::from_hash(digest::digest(&digest::SHA256, &self.0.spki).as_ref())
+        CaId::from_hash(digest::digest(&digest::SHA256, self.spki_der()).as_ref())
     }
 
     /// SHA-256 of the DER, lower-case hex.
@@ -242,7 +252,7 @@ impl Certificate {
     /// SubjectPublicKeyInfo, DER.
     #[must_use]
     pub fn spki_der(&self) -> &[u8] {
-        &self.0.spki
+        self.part(&self.0.spki)
     }
 
     /// Kind of its key when it is one we can make.
@@ -254,49 +264,65 @@ impl Certificate {
     /// Kind of its key in words, for any key: `RSA-8192`, `EC 1.3.132.0.10`, `DSA`, an OID.
     #[must_use]
     pub fn key_description(&self) -> String {
-        self.0.key_description.clone()
+        self.0.key_description.to_string()
     }
 
     /// Algorithm of its issuer's signature by Go's name (`SHA256-RSA`), or an OID.
     #[must_use]
     pub fn signature_description(&self) -> String {
-        self.0.signature_description.clone()
+        self.0.signature_description.to_string()
     }
 
-    /// Every extension with its exact bytes, in order.
-    pub(super) fn extensions(&self) -> &[Extension] {
-        &self.0.extensions
+    /// Every extension with its exact bytes, in order. Read anew each time: who inspects thousands of certificates asks for none.
+    pub(super) fn extensions(&self) -> Vec<Extension> {
+        let parsed = X509Certificate::from_der(&self.0.der);
+        parsed
+            .iter()
+            .flat_map(|(_, parsed)| parsed.extensions())
+            .filter_map(|found| extension::copy(found).ok())
+            .collect()
     }
 
     /// True when `issuer` is named as issuer and its key made the signature. Validity and CA flag are not looked at.
     #[must_use]
     pub fn signed_by(&self, issuer: &Self) -> bool {
-        self.0.issuer_der == issuer.0.subject_der && public_key::made_signature(&issuer.0.spki, &self.0.der)
+        self.issuer_der() == issuer.subject_der() && public_key::made_signature(issuer.spki_der(), &self.0.der)
     }
 }
 
+pub(super) fn unreadable(reason: String) -> PkiError {
+    PkiError::Certificate { reason }
+}
+
+/// Everything but the DER itself.
 fn read(der: &[u8], parsed: &X509Certificate<'_>) -> Result<Inner, PkiError> {
     let subject = parsed.subject();
     let spki = parsed.public_key();
     let (key_description, key_algorithm) = public_key::describe(spki);
+    parsed.extensions().iter().try_for_each(|found| extension::identifier(found).map(drop))?;
     Ok(Inner {
-        der: der.to_vec(),
+        der: Vec::new(),
         subject: names::display(subject),
-        subject_der: subject.as_raw().to_vec(),
+        subject_der: place(der, subject.as_raw()),
         issuer: names::display(parsed.issuer()),
-        issuer_der: parsed.issuer().as_raw().to_vec(),
-        common_name: subject.iter_common_name().last().and_then(names::text),
-        organizations: subject.iter_organization().filter_map(names::text).collect(),
+        issuer_der: place(der, parsed.issuer().as_raw()),
+        common_name: subject.iter_common_name().last().and_then(names::text).map(Cow::into_owned),
+        organizations: subject.iter_organization().filter_map(names::text).map(Cow::into_owned).collect(),
         serial_hex: serial_hex(parsed.raw_serial()),
         not_before: timestamp(parsed.validity().not_before.timestamp()),
         not_after: timestamp(parsed.validity().not_after.timestamp()),
-        spki: spki.raw.to_vec(),
+        spki: place(der, spki.raw),
         key_description,
         key_algorithm,
-        signature_description: public_key::signature_name(&parsed.signature_algorithm.algorithm.to_id_string()),
-        extensions: raw_extensions(parsed)?,
+        signature_description: public_key::signature_name(&parsed.signature_algorithm.algorithm),
         details: read_details(parsed),
     })
+}
+
+/// Where `part`, a piece of `whole`, stands in it.
+fn place(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+    start..start + part.len()
 }
 
 /// jiff's calendar ends a day before X.509's; what lies beyond is its end.
@@ -307,17 +333,6 @@ fn timestamp(seconds: i64) -> Timestamp {
 fn serial_hex(bytes: &[u8]) -> String {
     let first = bytes.iter().position(|&byte| byte != 0).unwrap_or(bytes.len().saturating_sub(1));
     names::hex(bytes.get(first..).unwrap_or_default())
-}
-
-fn raw_extensions(parsed: &X509Certificate<'_>) -> Result<Vec<Extension>, PkiError> {
-    let unreadable = |reason: String| PkiError::Certificate { reason };
-    let copy = |extension: &x509_parser::prelude::X509Extension<'_>| {
-        let extn_id =
-            ObjectIdentifier::from_bytes(extension.oid.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
-        let extn_value = OctetString::new(extension.value).map_err(|error| unreadable(error.to_string()))?;
-        Ok(Extension { extn_id, critical: extension.critical, extn_value })
-    };
-    parsed.extensions().iter().map(copy).collect()
 }
 
 fn read_details(parsed: &X509Certificate<'_>) -> Details {

@@ -194,8 +194,9 @@ pub fn certificate_request(common_name: &str, organizations: &[String], key: &Pr
 /// # Errors
 /// [`PkiError::Encode`], [`PkiError::Crypto`].
 pub fn signing_request_like(old: &Certificate, key: &PrivateKey) -> Result<String, PkiError> {
-    let names = old.extensions().iter().filter(|extension| extension.extn_id.to_string() == SUBJECT_ALT_NAME);
-    request(old.subject_der(), &names.cloned().collect::<Vec<_>>(), key)
+    let mut names = old.extensions();
+    names.retain(|extension| extension.extn_id.to_string() == SUBJECT_ALT_NAME);
+    request(old.subject_der(), &names, key)
 }
 
 fn request(subject: &[u8], extensions: &[Extension], key: &PrivateKey) -> Result<String, PkiError> {

@@ -14,6 +14,9 @@ use x509_cert::ext::pkix::{
     SubjectKeyIdentifier,
 };
 
+use x509_parser::prelude::X509Extension;
+
+use super::certificate::unreadable;
 use super::{Certificate, PkiError, public_key};
 
 pub(super) const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
@@ -31,11 +34,27 @@ const NOT_COPIED: [&str; 7] = [
     "1.3.6.1.4.1.11129.2.4.3",
 ];
 
+/// The identifier of an extension that was read.
+///
+/// # Errors
+/// [`PkiError::Certificate`]: it is not one that can be written again.
+pub(super) fn identifier(found: &X509Extension<'_>) -> Result<ObjectIdentifier, PkiError> {
+    ObjectIdentifier::from_bytes(found.oid.as_bytes()).map_err(|error| unreadable(error.to_string()))
+}
+
+/// An extension that was read, with its exact bytes.
+///
+/// # Errors
+/// As [`identifier`].
+pub(super) fn copy(found: &X509Extension<'_>) -> Result<Extension, PkiError> {
+    let extn_value = OctetString::new(found.value).map_err(|error| unreadable(error.to_string()))?;
+    Ok(Extension { extn_id: identifier(found)?, critical: found.critical, extn_value })
+}
+
 /// The extensions of `old` that a certificate signed anew keeps, byte for byte.
 pub(super) fn kept(old: &Certificate) -> Vec<Extension> {
-    let copied =
-        old.extensions().iter().filter(|extension| !NOT_COPIED.contains(&extension.extn_id.to_string().as_str()));
-    copied.cloned().collect()
+    let copied = |extension: &Extension| !NOT_COPIED.contains(&extension.extn_id.to_string().as_str());
+    old.extensions().into_iter().filter(copied).collect()
 }
 
 /// True when `extensions` has one of this type.

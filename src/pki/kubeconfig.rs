@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::yaml::too_many_values;
 use super::{Certificate, PkiError, PrivateKey, names, read_yaml};
 
 /// Which entries of a kubeconfig are meant, by name; the fields are kubectl's flags. Default: what the current context says.
@@ -268,6 +269,9 @@ fn problem(text: &str) -> PkiError {
 }
 
 fn unreadable(error: &serde_saphyr::Error) -> PkiError {
+    if too_many_values(error) {
+        return problem("it stands for more values than the kubeconfig of three thousand clusters has: split it");
+    }
     match error.location() {
         Some(at) => problem(&format!("not readable YAML at line {}, column {}", at.line(), at.column())),
         None => problem("not readable YAML"),

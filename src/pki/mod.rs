@@ -16,6 +16,7 @@ mod kubeconfig;
 mod names;
 mod pem;
 mod private_key;
+mod public_half;
 mod public_key;
 mod seal;
 mod specimen;
@@ -35,6 +36,7 @@ pub use kubeconfig::{
 };
 pub use names::hex;
 pub use private_key::PrivateKey;
+pub use public_half::PublicHalf;
 pub use seal::{Sealed, SealingKey, SealingPublicKey};
 pub use specimen::Material;
 pub use yaml::read_yaml;

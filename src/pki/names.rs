@@ -1,5 +1,7 @@
 //! Distinguished names (RFC 5280 section 4.1.2.4): written as bytes, printed as Go prints them.
 
+use std::borrow::Cow;
+
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::{Any, AnyRef, ObjectIdentifier, PrintableStringRef, Utf8StringRef};
 use x509_cert::der::{Decode as _, Encode as _};
@@ -49,17 +51,36 @@ fn directory_string(value: &str) -> x509_cert::der::Result<Any> {
 
 /// RFC 4514 text as Go's `pkix.Name.String` writes it: last RDN first, `CN=kubernetes-admin,O=kubeadm:cluster-admins`.
 pub(super) fn display(name: &X509Name<'_>) -> String {
-    let rdns: Vec<String> =
-        name.iter_rdn().map(|rdn| rdn.iter().map(display_attribute).collect::<Vec<_>>().join("+")).collect();
-    rdns.into_iter().rev().collect::<Vec<_>>().join(",")
+    let rdns: Vec<_> = name.iter_rdn().collect();
+    let mut shown = String::with_capacity(name.as_raw().len());
+    for (place, rdn) in rdns.into_iter().rev().enumerate() {
+        if place > 0 {
+            shown.push(',');
+        }
+        for (place, attribute) in rdn.iter().enumerate() {
+            if place > 0 {
+                shown.push('+');
+            }
+            display_attribute(attribute, &mut shown);
+        }
+    }
+    shown
 }
 
-fn display_attribute(attribute: &ParsedAttribute<'_>) -> String {
-    let oid = attribute.attr_type().to_id_string();
-    match (short_name(&oid), text(attribute)) {
-        (Some(name), Some(value)) => format!("{name}={}", escape(&value)),
+fn display_attribute(attribute: &ParsedAttribute<'_>, shown: &mut String) {
+    let name = short_name(attribute.attr_type().as_bytes());
+    match name {
+        Some(name) => shown.push_str(name),
+        None => shown.push_str(&attribute.attr_type().to_id_string()),
+    }
+    shown.push('=');
+    match text(attribute).filter(|_| name.is_some()) {
+        Some(value) => escape(&value, shown),
         // RFC 4514 section 2.4: an attribute without a short name, or without text, is the hex of its DER.
-        (name, _) => format!("{}=#{}", name.unwrap_or(&oid), hex(&value_der(attribute))),
+        None => {
+            shown.push('#');
+            shown.push_str(&hex(&value_der(attribute)));
+        }
     }
 }
 
@@ -68,60 +89,65 @@ fn value_der(attribute: &ParsedAttribute<'_>) -> Vec<u8> {
     attribute.attr_value().to_der_vec().unwrap_or_default()
 }
 
-/// Go's table (`crypto/x509/pkix/pkix.go`, `attributeTypeNames`).
-fn short_name(oid: &str) -> Option<&'static str> {
-    Some(match oid {
-        "2.5.4.3" => "CN",
-        "2.5.4.5" => "SERIALNUMBER",
-        "2.5.4.6" => "C",
-        "2.5.4.7" => "L",
-        "2.5.4.8" => "ST",
-        "2.5.4.9" => "STREET",
-        "2.5.4.10" => "O",
-        "2.5.4.11" => "OU",
-        "2.5.4.17" => "POSTALCODE",
+/// Go's table (`crypto/x509/pkix/pkix.go`, `attributeTypeNames`), of the attributes 2.5.4.N.
+fn short_name(oid: &[u8]) -> Option<&'static str> {
+    let [0x55, 0x04, number] = oid else { return None };
+    Some(match number {
+        3 => "CN",
+        5 => "SERIALNUMBER",
+        6 => "C",
+        7 => "L",
+        8 => "ST",
+        9 => "STREET",
+        10 => "O",
+        11 => "OU",
+        17 => "POSTALCODE",
         _ => return None,
     })
 }
 
 /// The text of an attribute whose value is one of the usual string types.
-pub(super) fn text(attribute: &ParsedAttribute<'_>) -> Option<String> {
+pub(super) fn text<'a>(attribute: &'a ParsedAttribute<'_>) -> Option<Cow<'a, str>> {
     if let Ok(text) = attribute.as_str() {
-        return Some(text.to_owned());
+        return Some(text.into());
     }
     // TeletexString is read as UTF-8 where it is; BMPString as UTF-16.
     let value = attribute.attr_value();
     match value.tag().0 {
-        0x14 => std::str::from_utf8(value.data).ok().map(str::to_owned),
+        0x14 => std::str::from_utf8(value.data).ok().map(Cow::from),
         0x1e => {
             let units: Vec<u16> =
                 value.data.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-            String::from_utf16(&units).ok()
+            String::from_utf16(&units).ok().map(Cow::from)
         }
         _ => None,
     }
 }
 
 /// RFC 4514 section 2.4.
-fn escape(value: &str) -> String {
-    let last = value.chars().count().saturating_sub(1);
-    let mut escaped = String::with_capacity(value.len());
-    for (index, character) in value.chars().enumerate() {
+fn escape(value: &str, escaped: &mut String) {
+    let last = value.char_indices().next_back().map_or(0, |(at, _)| at);
+    for (at, character) in value.char_indices() {
         let special = matches!(character, ',' | '+' | '"' | '\\' | '<' | '>' | ';')
-            || (character == ' ' && (index == 0 || index == last))
-            || (character == '#' && index == 0);
+            || (character == ' ' && (at == 0 || at == last))
+            || (character == '#' && at == 0);
         if special {
             escaped.push('\\');
         }
         escaped.push(character);
     }
-    escaped
 }
 
 /// Lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or_default();
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 0xf));
+    }
+    text
 }
 
 /// [`display`] for the DER of a Name, for error texts.

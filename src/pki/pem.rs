@@ -1,5 +1,7 @@
 //! PEM (RFC 7468) in and out: block by block, so that one broken block hides no other.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
 use super::PkiError;
@@ -21,6 +23,9 @@ impl Block<'_> {
     /// # Errors
     /// Base64 or armour that cannot be read.
     pub(super) fn decode(&self) -> Result<Option<(SectionKind, Vec<u8>)>, PkiError> {
+        if let Some(der) = self.plain_certificate() {
+            return Ok(Some((SectionKind::Certificate, der)));
+        }
         match <(SectionKind, Vec<u8>)>::pem_slice_iter(self.text).next() {
             None => Ok(None),
             Some(Ok(section)) => Ok(Some(section)),
@@ -28,15 +33,25 @@ impl Block<'_> {
         }
     }
 
+    /// A certificate as everybody writes it, at half the cost: there may be ten thousand. `None`: it has to be looked at more closely.
+    fn plain_certificate(&self) -> Option<Vec<u8>> {
+        let rest = self.text.strip_prefix(b"-----BEGIN CERTIFICATE-----\n")?;
+        let end = memchr::memmem::find(rest, b"\n-----END CERTIFICATE-----")?;
+        let mut body = Vec::with_capacity(end);
+        rest.get(..end)?.split(|byte| *byte == b'\n').for_each(|line| body.extend_from_slice(line));
+        STANDARD.decode(body).ok()
+    }
+
     /// True for OpenSSL's old way to encrypt a key (RFC 1421 headers inside the block).
     pub(super) fn has_encryption_header(&self) -> bool {
-        self.text.windows(b"Proc-Type: 4,ENCRYPTED".len()).any(|window| window == b"Proc-Type: 4,ENCRYPTED")
+        memchr::memmem::find(self.text, b"Proc-Type: 4,ENCRYPTED").is_some()
     }
 }
 
 /// Cuts a file where a block begins. The parser below would join an unfinished block with the next one.
 pub(super) fn blocks(pem: &[u8]) -> Vec<Block<'_>> {
-    let starts: Vec<usize> = (0..pem.len()).filter(|&at| is_start(pem, at)).collect();
+    let at_line_start = |&at: &usize| at == 0 || matches!(pem.get(at - 1), Some(b'\n' | b'\r'));
+    let starts: Vec<usize> = memchr::memmem::find_iter(pem, BEGIN).filter(at_line_start).collect();
     let ends = starts.iter().skip(1).copied().chain([pem.len()]);
     let pieces = starts.iter().zip(ends).enumerate();
     pieces
@@ -45,11 +60,6 @@ pub(super) fn blocks(pem: &[u8]) -> Vec<Block<'_>> {
             Some(Block { number: index + 1, label: label(text), text })
         })
         .collect()
-}
-
-fn is_start(pem: &[u8], at: usize) -> bool {
-    let at_line_start = at == 0 || matches!(pem.get(at - 1), Some(b'\n' | b'\r'));
-    at_line_start && pem.get(at..).is_some_and(|rest| rest.starts_with(BEGIN))
 }
 
 fn label(text: &[u8]) -> &str {
@@ -70,8 +80,7 @@ fn describe(error: &rustls_pki_types::pem::Error) -> String {
 
 /// Writes a block as Go's `encoding/pem` does: 64 columns, LF.
 pub(super) fn encode(label: &str, der: &[u8]) -> String {
-    use base64::Engine as _;
-    let body = zeroize::Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(der));
+    let body = zeroize::Zeroizing::new(STANDARD.encode(der));
     // One allocation of the final size: a String that grows would leave copies of a key behind.
     let mut text = String::with_capacity(body.len() + body.len() / 64 + 2 * label.len() + 40);
     text.push_str("-----BEGIN ");

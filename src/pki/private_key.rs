@@ -38,7 +38,7 @@ enum Pair {
 
 /// The three encodings in use; client-go parses strictly by label (`k8s.io/client-go/util/keyutil/key.go`).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     /// RFC 8017 appendix A.1.2.
     Pkcs1,
     /// RFC 5915.
@@ -81,31 +81,12 @@ impl PrivateKey {
         pem::blocks(pem).iter().find_map(Self::from_block).unwrap_or(Err(PkiError::NoKey))
     }
 
-    /// Every private key of a PEM file that can be read; the blocks that cannot be hide no other.
-    #[must_use]
-    pub fn each_from_pem(pem: &[u8]) -> Vec<Self> {
-        pem::blocks(pem).iter().filter_map(Self::from_block).flatten().collect()
-    }
-
     /// `None` for a block that is no private key.
     fn from_block(block: &pem::Block<'_>) -> Option<Result<Self, PkiError>> {
-        if block.label == "ENCRYPTED PRIVATE KEY" || block.has_encryption_header() {
-            return Some(Err(PkiError::EncryptedKey));
-        }
-        let form = match block.label {
-            "RSA PRIVATE KEY" => Form::Pkcs1,
-            "EC PRIVATE KEY" => Form::Sec1,
-            "PRIVATE KEY" => Form::Pkcs8,
-            _ => return None,
-        };
-        let (_, bytes) = match block.decode() {
-            Ok(section) => section?,
-            Err(error) => return Some(Err(error)),
-        };
-        Some(Self::from_encoded(form, Zeroizing::new(bytes)))
+        encoded(block).map(|encoded| encoded.and_then(|(form, bytes)| Self::from_encoded(form, bytes)))
     }
 
-    fn from_encoded(form: Form, encoded: Zeroizing<Vec<u8>>) -> Result<Self, PkiError> {
+    pub(super) fn from_encoded(form: Form, encoded: Zeroizing<Vec<u8>>) -> Result<Self, PkiError> {
         let rsa = match form {
             Form::Pkcs1 => RsaKeyPair::from_der(&encoded).ok(),
             Form::Pkcs8 => RsaKeyPair::from_pkcs8(&encoded).ok(),
@@ -210,6 +191,29 @@ impl PrivateKey {
     }
 }
 
+/// Form and bytes of a key.
+type Encoded = (Form, Zeroizing<Vec<u8>>);
+
+/// The bytes of a private key's block; `None` for any other block.
+pub(super) fn encoded(block: &pem::Block<'_>) -> Option<Result<Encoded, PkiError>> {
+    if block.label == "CERTIFICATE" {
+        return None;
+    }
+    if block.label == "ENCRYPTED PRIVATE KEY" || block.has_encryption_header() {
+        return Some(Err(PkiError::EncryptedKey));
+    }
+    let form = match block.label {
+        "RSA PRIVATE KEY" => Form::Pkcs1,
+        "EC PRIVATE KEY" => Form::Sec1,
+        "PRIVATE KEY" => Form::Pkcs8,
+        _ => return None,
+    };
+    match block.decode() {
+        Ok(section) => section.map(|(_, bytes)| Ok((form, Zeroizing::new(bytes)))),
+        Err(error) => Some(Err(error)),
+    }
+}
+
 fn generate_rsa(size: KeySize) -> Result<PrivateKey, PkiError> {
     let failed = |_| PkiError::Crypto("generate an RSA key");
     let pair = RsaKeyPair::generate(size).map_err(failed)?;
@@ -252,7 +256,7 @@ fn describe_rejected(form: Form, encoded: &[u8]) -> String {
     read.unwrap_or_else(|_| format!("with damaged content in block {}", form.label()))
 }
 
-fn skip_rest<'a>(fields: &mut impl x509_cert::der::Reader<'a>) -> x509_cert::der::Result<()> {
+pub(super) fn skip_rest<'a>(fields: &mut impl x509_cert::der::Reader<'a>) -> x509_cert::der::Result<()> {
     while !fields.is_finished() {
         AnyRef::decode(fields)?;
     }

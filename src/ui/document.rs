@@ -1,6 +1,6 @@
 //! Output for programs: JSON and YAML documents with a version, a kind and a time, like kubeadm's.
 
-use std::io::{Error, ErrorKind};
+use std::io::{Error, ErrorKind, Write};
 
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema};
@@ -88,18 +88,35 @@ impl Ui {
     /// # Errors
     /// When stdout cannot be written.
     pub fn show<V: View>(&self, view: &V, format: Format, now: Timestamp) -> std::io::Result<()> {
-        self.data(&render(view, format, now)?)
+        match format {
+            // Written as it is made: ten thousand certificates have eight million bytes.
+            Format::Json => self.data_with(|out| json(view, now, out)),
+            _ => self.data(&render(view, format, now)?),
+        }
     }
 }
 
+fn document<V: View>(view: &V, now: Timestamp) -> Document<'_, V> {
+    Document { api_version: API_VERSION, kind: V::KIND, generated_at: now, body: view }
+}
+
+fn json<V: View>(view: &V, now: Timestamp, out: &mut dyn Write) -> std::io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, &document(view, now))?;
+    out.write_all(b"\n")
+}
+
 fn render<V: View>(view: &V, format: Format, now: Timestamp) -> std::io::Result<String> {
-    let document = Document { api_version: API_VERSION, kind: V::KIND, generated_at: now, body: view };
+    let document = document(view, now);
     let word = format.word();
     let unfit = || Error::new(ErrorKind::Unsupported, format!("-o {word} makes no sense for a {}", V::KIND));
     match format {
         Format::Table => Ok(view.text(false)),
         Format::Wide => Ok(view.text(true)),
-        Format::Json => Ok(serde_json::to_string_pretty(&document)? + "\n"),
+        Format::Json => {
+            let mut text = Vec::new();
+            json(view, now, &mut text)?;
+            String::from_utf8(text).map_err(Error::other)
+        }
         Format::Yaml => serde_saphyr::to_string(&document).map_err(Error::other),
         Format::JsonPath(template) => Ok(template.fill(&serde_json::to_value(&document)?) + "\n"),
         Format::Markdown => Ok(view.markdown()),

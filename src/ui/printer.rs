@@ -89,6 +89,16 @@ impl Ui {
         out.flush()
     }
 
+    /// Writes data to stdout while it is being made.
+    ///
+    /// # Errors
+    /// What `make` returns; when stdout cannot be written, a closed pipe included.
+    pub fn data_with(&self, make: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Result<()> {
+        let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        make(&mut out)?;
+        out.flush()
+    }
+
     /// Writes data that is not text to stdout.
     ///
     /// # Errors

@@ -67,9 +67,8 @@ const MANIFESTS: [(&str, &[&str]); 3] = [
 /// How often chance breaks each of them.
 const TIMES: usize = 63;
 
-/// The command in 64 MiB for everything that it writes to in memory: what it is refused beyond that ends it with SIGABRT. Two threads, as
-/// each has a stack, and a large machine would have many.
-const LIMITED: &str = "ulimit -d 65536 && TOKIO_WORKER_THREADS=2 exec \"$0\" \"$@\"";
+/// The command in 64 MiB for everything that it writes to in memory: what it is refused beyond that ends it with SIGABRT.
+const LIMITED: &str = "ulimit -d 65536 && exec \"$0\" \"$@\"";
 
 /// What an inspection says: its rows, and its findings.
 #[derive(PartialEq)]

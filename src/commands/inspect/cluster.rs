@@ -94,7 +94,7 @@ fn add_nodes(
             continue;
         };
         let view = NodeView { facts: status.facts.clone(), state: Some(status.state.clone()) };
-        evidence.add_node(Some(&name), &status.certificates, view, versions);
+        evidence.add_node(Some(&name), status.certificates.clone(), view, versions);
     }
     Ok(())
 }
@@ -128,7 +128,7 @@ fn trust_rows(bundle: &Bundle, versions: &BTreeMap<CaId, u32>) -> Vec<InspectRow
         }
     };
     let rows: Vec<CertificateRow> = bundle.certificates.iter().enumerate().map(row).collect();
-    rows_of(None, &rows, None, versions)
+    rows_of(None, rows, None, versions)
 }
 
 fn unread(error: &ClusterError) -> String {

@@ -2,13 +2,13 @@
 #![expect(clippy::disallowed_methods, reason = "it reads the files named on the command line")]
 
 use std::io::Read as _;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use crate::node::read_whole;
-use crate::pki::{Certificate, Kubeconfig, PkiError, PrivateKey};
+use crate::pki::{Certificate, Kubeconfig, PkiError, PublicHalf};
 use crate::plan::row::issuer_of;
 use crate::plan::{CertificateKind, CertificateRow, Fault};
 
@@ -33,7 +33,7 @@ pub(super) enum Content {
     },
     Pem {
         certificates: Vec<Result<Certificate, PkiError>>,
-        keys: Vec<PrivateKey>,
+        keys: Vec<PublicHalf>,
     },
     Served(Vec<Certificate>),
     /// Why it gave nothing.
@@ -73,10 +73,7 @@ impl Source {
     fn of_file(path: &Path) -> Self {
         let name = path.display().to_string();
         match bytes(path) {
-            Ok(bytes) => {
-                let mode = std::fs::metadata(path).ok().map(|data| data.permissions().mode() & 0o7777);
-                Self { name, content: Content::of(&bytes, mode) }
-            }
+            Ok((bytes, mode)) => Self { name, content: Content::of(&bytes, mode) },
             Err(error) => Self::unread(name, error.to_string()),
         }
     }
@@ -133,19 +130,24 @@ impl Content {
         {
             return Self::Pem { certificates: vec![Ok(certificate)], keys: Vec::new() };
         }
-        Self::Pem { certificates, keys: PrivateKey::each_from_pem(bytes) }
+        Self::Pem { certificates, keys: PublicHalf::each_from_pem(bytes) }
     }
 }
 
 /// A named pipe would wait for ever for somebody who writes. The pipe of a shell's `<(…)` is a link to one that is open already.
-fn bytes(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let kind = std::fs::symlink_metadata(path)?.file_type();
-    if kind.is_symlink() && std::fs::metadata(path)?.file_type().is_fifo() {
+fn bytes(path: &Path) -> std::io::Result<(Zeroizing<Vec<u8>>, Option<u32>)> {
+    // Before it is opened for the first time: that would let its writer go, who then finds nobody.
+    if leads_to_pipe(path) {
         let mut bytes = Zeroizing::new(Vec::new());
         std::fs::File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
-        return Ok(bytes);
+        return Ok((bytes, None));
     }
-    read_whole(path, LONGEST)
+    read_whole(path, LONGEST).map(|(bytes, mode)| (bytes, Some(mode)))
+}
+
+fn leads_to_pipe(link: &Path) -> bool {
+    std::fs::symlink_metadata(link).is_ok_and(|data| data.is_symlink())
+        && std::fs::metadata(link).is_ok_and(|data| data.file_type().is_fifo())
 }
 
 /// Every file below a folder in the order of names; links to folders are not followed.
@@ -200,7 +202,7 @@ fn kubeconfig_rows(path: &str, conf: &Kubeconfig, mode: Option<u32>, known: &[Ce
 fn pem_rows(
     path: &str,
     certificates: &[Result<Certificate, PkiError>],
-    keys: &[PrivateKey],
+    keys: &[PublicHalf],
     known: &[Certificate],
 ) -> Vec<CertificateRow> {
     if certificates.is_empty() {

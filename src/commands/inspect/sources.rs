@@ -66,7 +66,7 @@ impl SourceArgs {
             add_node(root, self.probe, &known, &mut evidence).await?;
         }
         let found: Vec<_> = sources.iter().flat_map(|source| source.rows(&known)).collect();
-        evidence.rows.extend(rows_of(None, &found, None, &BTreeMap::new()));
+        evidence.rows.extend(rows_of(None, found, None, &BTreeMap::new()));
         Ok(Seen { evidence, unread: unread(&sources) })
     }
 }
@@ -91,7 +91,7 @@ pub(crate) async fn add_node(
         true => Some(NodeState { endpoints: endpoints(&layout).await, ..NodeState::default() }),
         false => None,
     };
-    evidence.add_node(None, &found.rows, NodeView { facts: found.facts, state }, &BTreeMap::new());
+    evidence.add_node(None, found.rows, NodeView { facts: found.facts, state }, &BTreeMap::new());
     Ok(())
 }
 

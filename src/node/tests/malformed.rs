@@ -149,7 +149,7 @@ fn a_thousand_broken_files_hide_nothing_and_stop_nobody() {
 
 /// Whatever was read can be judged.
 fn judge(reading: &DiskReading, now: jiff::Timestamp) {
-    let rows = rows_of(None, &reading.rows, None, &BTreeMap::new());
+    let rows = rows_of(None, reading.rows.clone(), None, &BTreeMap::new());
     let view = NodeView { facts: reading.facts.clone(), state: None };
     let evidence = Evidence { rows, nodes: BTreeMap::from([(String::new(), view)]), ..Evidence::default() };
     let _ = findings(&evidence, None, now);

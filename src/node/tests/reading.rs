@@ -1,6 +1,8 @@
 //! What is seen of a node, also of a broken one.
 
 use super::*;
+use crate::pki::KeyAlgorithm;
+use crate::plan::Fault;
 
 #[test]
 fn a_stock_node_is_read_whole() {
@@ -52,6 +54,28 @@ fn one_broken_file_hides_nothing_else() {
     assert_eq!(reading.state.ca_bundle.len(), 1);
     let peer = reading.rows.iter().find(|row| row.path.ends_with("peer.crt")).unwrap();
     assert_eq!(peer.key_mode.as_deref(), Some("0640"));
+}
+
+/// Its process goes on with the key that it has in memory; a rotation would stop half-way.
+#[test]
+fn an_rsa_key_with_a_damaged_exponent_is_no_key() {
+    let fixture = Fixture::new();
+    let key = PrivateKey::generate(KeyAlgorithm::Rsa2048).unwrap();
+    let leaf = fixture.ca.issue_client("peer", &[], key.spki_der(), YEAR, fixture.now).unwrap();
+    fixture.write("/etc/kubernetes/pki/etcd/peer.crt", &leaf.to_pem(), 0o644);
+    let fault = |pem: &str| {
+        fixture.write("/etc/kubernetes/pki/etcd/peer.key", pem, 0o600);
+        let reading = read_disk(&fixture.layout, &[]);
+        reading.rows.iter().find(|row| row.path.ends_with("peer.crt")).unwrap().fault
+    };
+    let pem = key.to_pem();
+    assert_eq!(fault(&pem), None);
+    // The private exponent is the fourth of nine numbers: in the eighth of two dozen lines.
+    let lines: Vec<&str> = pem.lines().collect();
+    let exponent: String = lines[8].chars().rev().collect();
+    let damaged: String =
+        lines.iter().map(|line| format!("{}\n", if *line == lines[8] { exponent.as_str() } else { line })).collect();
+    assert_eq!(fault(&damaged), Some(Fault::KeyUnreadable));
 }
 
 #[test]

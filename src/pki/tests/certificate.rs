@@ -104,6 +104,16 @@ fn a_certificate_without_expiry_is_valid_to_the_end_of_the_calendar() {
     assert!(certificate.is_valid_at(now()));
 }
 
+/// As Go judges it, whose programs are the ones that refuse.
+#[test]
+fn a_fraction_of_a_second_after_its_end_a_certificate_is_over() {
+    let ca = kubernetes_ca(KeyAlgorithm::EcdsaP256);
+    let (from, to) = (ca.certificate().not_before(), ca.certificate().not_after());
+    let moment = jiff::SignedDuration::from_millis(1);
+    assert!(ca.certificate().is_valid_at(from) && ca.certificate().is_valid_at(to));
+    assert!(!ca.certificate().is_valid_at(from - moment) && !ca.certificate().is_valid_at(to + moment));
+}
+
 #[test]
 fn a_signature_is_checked_and_not_only_the_name() {
     let openssl = OpenSsl::new();

@@ -1,9 +1,10 @@
 //! Keys in the forms that kubeadm, openssl and cert-manager write.
 
 use rstest::rstest;
+use rustls_pki_types::pem::{PemObject as _, SectionKind};
 
 use super::fixture::{OpenSsl, kubernetes_ca, p256};
-use crate::pki::{KeyAlgorithm, PkiError, PrivateKey};
+use crate::pki::{KeyAlgorithm, PkiError, PrivateKey, PublicHalf, pem};
 
 /// Keys made by the openssl command: read, recognised, and written back as they came.
 #[rstest]
@@ -25,6 +26,26 @@ fn a_key_keeps_the_form_in_which_it_came(#[case] make: &str, #[case] algorithm: 
     openssl.ok("pkey -in key.pem -pubout -outform der -out public.der");
     assert_eq!(key.spki_der(), openssl.read("public.der"));
     assert_eq!(key.ca_id().as_str(), openssl.value("dgst -sha256 public.der"));
+    assert_eq!(PublicHalf::from_pem(text.as_bytes()).unwrap().ca_id(), key.ca_id());
+}
+
+/// Only the exponents are left to those who sign; the offsets are those of RSA-2048 (RFC 8017 appendix A.1.2).
+#[rstest]
+#[case::modulus(100, false)]
+#[case::private_exponent(350, true)]
+#[case::first_prime(590, false)]
+#[case::second_prime(720, false)]
+fn the_public_half_of_a_damaged_key_is_refused_where_the_damage_is_of_what_it_says(
+    #[case] at: usize,
+    #[case] accepted: bool,
+) {
+    let whole = PrivateKey::generate(KeyAlgorithm::Rsa2048).unwrap().to_pem();
+    let mut der = <(SectionKind, Vec<u8>)>::from_pem_slice(whole.as_bytes()).unwrap().1;
+    assert!(PublicHalf::from_pem(whole.as_bytes()).is_ok());
+    der[at] ^= 4;
+    let damaged = pem::encode("RSA PRIVATE KEY", &der);
+    assert!(PrivateKey::from_pem(damaged.as_bytes()).is_err());
+    assert_eq!(PublicHalf::from_pem(damaged.as_bytes()).is_ok(), accepted);
 }
 
 /// What we make is byte for byte what openssl would have written in the same form.

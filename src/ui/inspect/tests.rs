@@ -50,7 +50,7 @@ fn node_rows(state: Option<&NodeState>) -> Vec<InspectRow> {
         certificate("/etc/kubernetes/scheduler.conf", CertificateKind::KubeconfigClient, 7200),
         certificate("/var/lib/kubelet/pki/kubelet-client-current.pem", CertificateKind::KubeletClient, -1),
     ];
-    rows_of(state.map(|_| "cp-1"), &certificates, state, &BTreeMap::from([(ca(1), 1)]))
+    rows_of(state.map(|_| "cp-1"), certificates.to_vec(), state, &BTreeMap::from([(ca(1), 1)]))
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn wide_shows_every_column() {
     let facts = NodeFacts { control_plane: true, ..NodeFacts::default() };
     let mut evidence = Evidence::default();
     let view = NodeView { facts, state: Some(state) };
-    evidence.add_node(Some("cp-1"), &certificates, view, &BTreeMap::from([(ca(1), 1)]));
+    evidence.add_node(Some("cp-1"), certificates, view, &BTreeMap::from([(ca(1), 1)]));
     let wide = InspectReport::new(evidence, Vec::new(), Timestamp::UNIX_EPOCH).text(true);
     insta::assert_snapshot!(wide, @r"
     NODE   CERTIFICATE      EXPIRES                RESIDUAL-TIME   CA        CAVERSION   EXTERNALLY-MANAGED   STATE             USAGE                      SUBJECT        KEY          PATH
@@ -136,7 +136,7 @@ fn a_kubelets_serving_certificate_is_loaded_when_the_running_kubelet_has_read_it
     let leaf = LeafState { issuer: Some(ca(1)), vouched_by: Vec::new(), not_after: 7200 };
     let mut state = NodeState::default();
     state.loaded.kubelet = Some(ProcessState { serving: Some(leaf), ..ProcessState::default() });
-    let rows = rows_of(Some("w-1"), &[row, own], Some(&state), &BTreeMap::new());
+    let rows = rows_of(Some("w-1"), vec![row, own], Some(&state), &BTreeMap::new());
     let seen: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.state.contains(&Presence::Loaded))).collect();
     assert_eq!(seen, [("kubelet-server", true), ("kubelet", false)]);
 }
@@ -157,7 +157,7 @@ fn a_broken_file_is_a_row_with_a_problem_and_the_others_are_there() {
         CertificateRow::broken("/etc/kubernetes/pki/apiserver.crt", 0, CertificateKind::Leaf, "no certificate".into());
     let trust = "/etc/kubernetes/admin.conf";
     let worse = CertificateRow::broken(trust, 0, CertificateKind::KubeconfigAuthority, "no PEM".into());
-    let report = report(rows_of(None, &[bad, good, worse], None, &BTreeMap::new()));
+    let report = report(rows_of(None, vec![bad, good, worse], None, &BTreeMap::new()));
     insta::assert_snapshot!(report.text(false), @r"
     CERTIFICATE          EXPIRES                  RESIDUAL-TIME   CA   PROBLEM
     apiserver            -                        -               -    no certificate
@@ -196,8 +196,8 @@ fn metrics_have_the_exporters_names_and_labels() {
     let bad = CertificateRow::broken("/x.crt", 0, CertificateKind::Leaf, "no certificate".into());
     let mut none = CertificateRow::broken("/token.conf", 0, CertificateKind::KubeconfigClient, "a token".into());
     none.fault = Some(Fault::NoCertificate);
-    let mut rows = rows_of(Some("cp-1"), &twice, None, &BTreeMap::new());
-    rows.extend(rows_of(None, &[bad, none], None, &BTreeMap::new()));
+    let mut rows = rows_of(Some("cp-1"), twice.to_vec(), None, &BTreeMap::new());
+    rows.extend(rows_of(None, vec![bad, none], None, &BTreeMap::new()));
     let text = judged(rows).metrics(Timestamp::UNIX_EPOCH).unwrap();
     insta::assert_snapshot!(text, @r#"
     # HELP x509_cert_not_before Start of the certificate's validity, seconds since the Unix epoch.
@@ -245,7 +245,7 @@ fn metrics_name_every_object_as_the_exporter_does() {
     for row in &mut certificates {
         row.subject = String::new();
     }
-    let mut rows = rows_of(None, &certificates, None, &BTreeMap::new());
+    let mut rows = rows_of(None, certificates, None, &BTreeMap::new());
     // Merged in the table, but the exporter has a series for each of them.
     rows[2].also = vec!["configmap/b/kube-root-ca.crt".into()];
     insta::assert_snapshot!(ends(rows), @r#"
@@ -267,7 +267,7 @@ fn certificates_with_the_same_labels_stay_series_of_their_own() {
     let first = labelled("/x.crt", CertificateKind::Leaf);
     let mut second = first.clone();
     (second.fingerprint, second.not_after_seconds) = ("fedcba9876543210".into(), 2 * YEAR);
-    let text = ends(rows_of(None, &[first, second], None, &BTreeMap::new()));
+    let text = ends(rows_of(None, vec![first, second], None, &BTreeMap::new()));
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(text.contains("discriminator=\"01234567\"") && text.contains("discriminator=\"fedcba98\""), "{text}");
 }
@@ -276,7 +276,7 @@ fn certificates_with_the_same_labels_stay_series_of_their_own() {
 fn junit_has_a_case_per_certificate_and_says_what_failed() {
     let good = certificate("/a&b.crt", CertificateKind::Leaf, YEAR);
     let bad = CertificateRow::broken("/x.crt", 1, CertificateKind::Leaf, "<no> \u{1} certificate".into());
-    let rows = rows_of(None, &[good, bad], None, &BTreeMap::new());
+    let rows = rows_of(None, vec![good, bad], None, &BTreeMap::new());
     insta::assert_snapshot!(judged(rows).junit().unwrap(), @r#"
     <?xml version="1.0" encoding="UTF-8"?>
     <testsuites tests="2" failures="1">
