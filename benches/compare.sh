@@ -63,10 +63,10 @@ compare() {
 
 # ---- the programs
 
-say "build certctl and its bench as they are handed out (this takes long the first time), the Go peer"
-cargo build --locked --profile dist -p certctl -p certctl-bench
-certctl=$CARGO_TARGET_DIR/dist/certctl
-issue=$CARGO_TARGET_DIR/dist/issue
+say "build certctl and its bench (release; this takes long the first time), the Go peer"
+cargo build --locked --release -p certctl -p certctl-bench
+certctl=$CARGO_TARGET_DIR/release/certctl
+issue=$CARGO_TARGET_DIR/release/issue
 (cd benches/peer && CGO_ENABLED=0 go build -o "$work/peer" .)
 kubeadm=${KUBEADM:-}
 if [ -z "$kubeadm" ]; then
