@@ -88,44 +88,30 @@ impl Ui {
     /// # Errors
     /// When stdout cannot be written.
     pub fn show<V: View>(&self, view: &V, format: Format, now: Timestamp) -> std::io::Result<()> {
-        match format {
-            // Written as it is made: ten thousand certificates have eight million bytes.
-            Format::Json => self.data_with(|out| json(view, now, out)),
-            _ => self.data(&render(view, format, now)?),
-        }
+        self.data_with(|out| render(view, format, now, out))
     }
 }
 
-fn document<V: View>(view: &V, now: Timestamp) -> Document<'_, V> {
-    Document { api_version: API_VERSION, kind: V::KIND, generated_at: now, body: view }
-}
-
-fn json<V: View>(view: &V, now: Timestamp, out: &mut dyn Write) -> std::io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, &document(view, now))?;
-    out.write_all(b"\n")
-}
-
-fn render<V: View>(view: &V, format: Format, now: Timestamp) -> std::io::Result<String> {
-    let document = document(view, now);
+/// JSON is written as it is made: ten thousand certificates have eight million bytes.
+fn render<V: View>(view: &V, format: Format, now: Timestamp, out: &mut dyn Write) -> std::io::Result<()> {
+    let document = Document { api_version: API_VERSION, kind: V::KIND, generated_at: now, body: view };
     let word = format.word();
     let unfit = || Error::new(ErrorKind::Unsupported, format!("-o {word} makes no sense for a {}", V::KIND));
-    match format {
-        Format::Table => Ok(view.text(false)),
-        Format::Wide => Ok(view.text(true)),
+    let text = match format {
+        Format::Table => view.text(false),
+        Format::Wide => view.text(true),
         Format::Json => {
-            let mut text = Vec::new();
-            json(view, now, &mut text)?;
-            String::from_utf8(text).map_err(Error::other)
+            serde_json::to_writer_pretty(&mut *out, &document)?;
+            "\n".to_owned()
         }
-        Format::Yaml => serde_saphyr::to_string(&document).map_err(Error::other),
-        Format::JsonPath(template) => Ok(template.fill(&serde_json::to_value(&document)?) + "\n"),
-        Format::Markdown => Ok(view.markdown()),
-        Format::Name => {
-            view.names().map(|names| names.iter().map(|name| format!("{name}\n")).collect()).ok_or_else(unfit)
-        }
-        Format::Prom => view.metrics(now).ok_or_else(unfit),
-        Format::Junit => view.junit().ok_or_else(unfit),
-    }
+        Format::Yaml => serde_saphyr::to_string(&document).map_err(Error::other)?,
+        Format::JsonPath(template) => template.fill(&serde_json::to_value(&document)?) + "\n",
+        Format::Markdown => view.markdown(),
+        Format::Name => view.names().ok_or_else(unfit)?.iter().map(|name| format!("{name}\n")).collect(),
+        Format::Prom => view.metrics(now).ok_or_else(unfit)?,
+        Format::Junit => view.junit().ok_or_else(unfit)?,
+    };
+    out.write_all(text.as_bytes())
 }
 
 #[cfg(test)]
@@ -148,8 +134,14 @@ pub(crate) mod tests {
         }
     }
 
+    fn printed<V: View>(view: &V, format: Format) -> std::io::Result<String> {
+        let mut out = Vec::new();
+        render(view, format, Timestamp::UNIX_EPOCH, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
     fn shown(format: Format) -> String {
-        render(&Pair { left: 7 }, format, Timestamp::UNIX_EPOCH).unwrap()
+        printed(&Pair { left: 7 }, format).unwrap()
     }
 
     #[test]
@@ -166,7 +158,7 @@ pub(crate) mod tests {
     #[test]
     fn a_format_that_a_view_does_not_have_is_said_to_be_unfit() {
         for format in [Format::Name, Format::Prom, Format::Junit] {
-            let error = render(&Pair { left: 7 }, format, Timestamp::UNIX_EPOCH).unwrap_err();
+            let error = printed(&Pair { left: 7 }, format).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported);
         }
         assert_eq!(shown(Format::Markdown), "| LEFT |\n| --- |\n| 7 |\n");
@@ -180,7 +172,7 @@ pub(crate) mod tests {
 
     /// What is printed as JSON is what its schema says, and as YAML it is the same, which can be read: YAML allows no field twice.
     pub(crate) fn fits<V: View>(view: &V) {
-        let printed = |format| render(view, format, Timestamp::UNIX_EPOCH).unwrap();
+        let printed = |format| printed(view, format).unwrap();
         let json: Value = serde_json::from_str(&printed(Format::Json)).unwrap();
         conforms(schema_of::<V>().as_value(), &json).unwrap();
         assert_eq!(serde_saphyr::from_str::<Value>(&printed(Format::Yaml)).unwrap(), json);
