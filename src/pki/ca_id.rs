@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::digest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -27,6 +28,11 @@ impl CaId {
     #[must_use]
     pub fn from_hash(hash: &[u8]) -> Self {
         Self(super::names::hex(hash))
+    }
+
+    /// Of the key in a DER SubjectPublicKeyInfo.
+    pub(super) fn of_key(spki: &[u8]) -> Self {
+        Self::from_hash(digest::digest(&digest::SHA256, spki).as_ref())
     }
 
     /// An identity for a CA that does not exist yet, for plans and simulations; it never equals a real one, and cannot be read back.

@@ -240,7 +240,7 @@ impl Certificate {
     /// Identity of its key. Of a CA: who it is, whichever certificate it stands in.
     #[must_use]
     pub fn ca_id(&self) -> CaId {
-        CaId::from_hash(digest::digest(&digest::SHA256, self.spki_der()).as_ref())
+        CaId::of_key(self.spki_der())
     }
 
     /// SHA-256 of the DER, lower-case hex.

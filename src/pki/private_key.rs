@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -150,7 +149,7 @@ impl PrivateKey {
     /// Identity of the key: the same as [`Certificate::ca_id`] of its certificate.
     #[must_use]
     pub fn ca_id(&self) -> CaId {
-        CaId::from_hash(digest::digest(&digest::SHA256, &self.0.spki).as_ref())
+        CaId::of_key(&self.0.spki)
     }
 
     /// True when `certificate` is for this key.
@@ -218,21 +217,20 @@ fn generate_rsa(size: KeySize) -> Result<PrivateKey, PkiError> {
     let failed = |_| PkiError::Crypto("generate an RSA key");
     let pair = RsaKeyPair::generate(size).map_err(failed)?;
     let pkcs8: Pkcs8V1Der<'static> = pair.as_der().map_err(failed)?;
-    let encoded = inner_key(pkcs8.as_ref())?;
+    let (_, encoded) = inner_key(pkcs8.as_ref()).map_err(PkiError::encode("an RSA key as PKCS#1"))?;
+    let encoded = Zeroizing::new(encoded.to_vec());
     PrivateKey::from_pair(Pair::Rsa(pair), Form::Pkcs1, encoded)
 }
 
-/// The privateKey field of a PKCS#8 structure (RFC 5958 section 2), which for RSA is the PKCS#1 key.
-fn inner_key(pkcs8: &[u8]) -> Result<Zeroizing<Vec<u8>>, PkiError> {
-    let key = AnyRef::from_der(pkcs8).and_then(|outer| {
-        outer.sequence(|fields| {
-            let _version = u8::decode(fields)?;
-            let _algorithm = AnyRef::decode(fields)?;
-            let key = <&OctetStringRef>::decode(fields)?;
-            Ok::<_, x509_cert::der::Error>(Zeroizing::new(key.as_bytes().to_vec()))
-        })
-    });
-    key.map_err(PkiError::encode("an RSA key as PKCS#1"))
+/// Of a PKCS#8 structure (RFC 5958 section 2), the content of its AlgorithmIdentifier, and its privateKey field: for RSA the PKCS#1 key.
+pub(super) fn inner_key(pkcs8: &[u8]) -> Result<(&[u8], &[u8]), x509_cert::der::Error> {
+    AnyRef::from_der(pkcs8)?.sequence(|fields| {
+        let _version = u8::decode(fields)?;
+        let algorithm = AnyRef::decode(fields)?;
+        let key = <&OctetStringRef>::decode(fields)?;
+        skip_rest(fields)?;
+        Ok((algorithm.value(), key.as_bytes()))
+    })
 }
 
 /// What can be told of a key that the crypto library rejects: too small, another algorithm, or plain damage.

@@ -1,9 +1,8 @@
 //! The public half of a private key's file: to whom a key belongs can be told without working with it.
 
-use aws_lc_rs::digest;
 use rustls_pki_types::alg_id;
-use x509_cert::der::asn1::{AnyRef, BitStringRef, OctetStringRef, UintRef};
-use x509_cert::der::{Decode as _, Encode as _, Error, Tag};
+use x509_cert::der::asn1::{AnyRef, BitStringRef, UintRef};
+use x509_cert::der::{Decode as _, Encode as _, Error};
 
 use super::private_key::{self, Form};
 use super::{CaId, Certificate, PkiError, PrivateKey, der, pem};
@@ -11,9 +10,7 @@ use super::{CaId, Certificate, PkiError, PrivateKey, der, pem};
 /// 2^61 - 1, a prime.
 const MODULUS: u128 = (1 << 61) - 1;
 
-/// What the file of a private key says of its public key.
-///
-/// To whom a key in some file belongs. Where it matters that it works, as on a node, it is read as a [`PrivateKey`], which is tried out: for
+/// What the file of a private key says of its public key: to whom it belongs, also when it is too damaged to work with. Where a key has to work, as on a node, it is read as a [`PrivateKey`], which is tried out: for
 /// RSA that takes half a millisecond. Here an RSA key is taken at its word if its modulus is the product of its primes (RFC 8017 section
 /// 3.2), whatever its exponents are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +52,7 @@ impl PublicHalf {
     /// Identity of the key: the same as [`Certificate::ca_id`] of its certificate.
     #[must_use]
     pub fn ca_id(&self) -> CaId {
-        CaId::from_hash(digest::digest(&digest::SHA256, &self.spki).as_ref())
+        CaId::of_key(&self.spki)
     }
 }
 
@@ -63,28 +60,16 @@ impl PublicHalf {
 fn rsa(form: Form, encoded: &[u8]) -> Option<Vec<u8>> {
     let key = match form {
         Form::Pkcs1 => encoded,
-        Form::Pkcs8 => inner(encoded).ok()?,
+        Form::Pkcs8 => {
+            let (algorithm, key) = private_key::inner_key(encoded).ok()?;
+            (algorithm == alg_id::RSA_ENCRYPTION.as_ref()).then_some(key)?
+        }
         Form::Sec1 => return None,
     };
     let [modulus, exponent, first, second] = numbers(key).ok()?;
     let bits = modulus.as_bytes().len() * 8;
     let fits = residue(first.as_bytes()) * residue(second.as_bytes()) % MODULUS == residue(modulus.as_bytes());
     (fits && [2048, 3072, 4096].contains(&bits)).then(|| spki(modulus, exponent))?.ok()
-}
-
-/// The PKCS#1 key in a PKCS#8 structure for rsaEncryption (RFC 5958 section 2, RFC 8017 appendix C).
-fn inner(pkcs8: &[u8]) -> Result<&[u8], Error> {
-    AnyRef::from_der(pkcs8)?.sequence(|fields| {
-        let _version = u8::decode(fields)?;
-        let algorithm = AnyRef::decode(fields)?;
-        let key = <&OctetStringRef>::decode(fields)?;
-        private_key::skip_rest(fields)?;
-        if algorithm.value() == alg_id::RSA_ENCRYPTION.as_ref() {
-            Ok(key.as_bytes())
-        } else {
-            Err(Tag::Sequence.value_error().into())
-        }
-    })
 }
 
 /// Modulus, public exponent and the two primes (RFC 8017 appendix A.1.2).

@@ -86,10 +86,7 @@ fn read_certificate(der: &[u8]) -> Result<(&[u8], Signed<'_>), Error> {
 pub(super) fn describe(spki: &SubjectPublicKeyInfo<'_>) -> (Cow<'static, str>, Option<KeyAlgorithm>) {
     let oid = &spki.algorithm.algorithm;
     let name = match spki.parsed() {
-        Ok(PublicKey::RSA(key)) => match key.key_size() {
-            2048 => KeyAlgorithm::Rsa2048.name().into(),
-            other => format!("RSA-{other}").into(),
-        },
+        Ok(PublicKey::RSA(key)) => format!("RSA-{}", key.key_size()).into(),
         _ if oid.as_bytes() == EC.as_bytes() => curve(spki),
         _ if oid.as_bytes() == DSA.as_bytes() => "DSA".into(),
         _ if oid.as_bytes() == ED25519.as_bytes() => KeyAlgorithm::Ed25519.name().into(),
