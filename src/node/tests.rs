@@ -11,6 +11,7 @@ use super::*;
 use crate::pki::{CaId, Certificate, CertificateRequest, PrivateKey};
 use crate::plan::{Component, Conf, Leaf, Op};
 
+mod damage;
 mod kubelet;
 mod malformed;
 mod odd_files;

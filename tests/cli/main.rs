@@ -6,6 +6,7 @@ mod check;
 mod config;
 #[path = "../../src/ui/conformance.rs"]
 mod conformance;
+#[path = "../../src/node/tests/damage.rs"]
 mod damage;
 mod diagnose;
 mod faults;

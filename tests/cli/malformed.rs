@@ -11,7 +11,7 @@ use certctl::pki::{CertificateAuthority, KeyAlgorithm, Kubeconfig, PrivateKey, S
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::damage::{Random, damages, extremes};
+use crate::damage;
 use crate::harness::{NOW, Sandbox};
 use crate::renew::Node;
 use crate::repair::{self, LINK, TARGET};
@@ -188,16 +188,11 @@ fn break_each(sandbox: &Sandbox, files: &[&str], good: &Said) -> io::Result<(usi
     let (mut count, mut noticed) = (0, 0);
     for file in files {
         let path = sandbox.path(file);
-        let (content, ways) = (fs::read(&path)?, damages(file));
-        // The same choices in every run; but the keys are new, so a failure shows the broken file.
-        let mut random = Random::new(file.bytes().map(u64::from).sum());
-        let by_chance = (0..TIMES).map(|number| {
-            let (name, damage) = ways[number % ways.len()];
-            (name, damage(&content, &mut random))
-        });
+        let content = fs::read(&path)?;
         let before = noticed;
-        for (name, broken) in by_chance.chain(extremes()) {
+        for (name, broken) in damage::broken(file, &content, TIMES) {
             fs::write(&path, &broken)?;
+            // The keys are new in every run.
             let what = format!("{file}: {name}: {}", broken[..broken.len().min(3000)].escape_ascii());
             let said = inspect(sandbox, &what)?;
             assert_eq!(rows_of_others(file, &said, good), rows_of_others(file, good, good), "{what}");

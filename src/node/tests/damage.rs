@@ -1,13 +1,14 @@
 //! Ways in which files break, or are broken: the bytes of any file, the armour of PEM and what is in it, the lines of YAML.
+//! The command-line tests are built with this file too, so it uses nothing of the crate.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// A generator of Marsaglia's xorshift family: the same choices in every run.
-pub(crate) struct Random(u64);
+struct Random(u64);
 
 /// Makes a broken file out of a good one.
-pub(crate) type Damage = fn(&[u8], &mut Random) -> Vec<u8>;
+type Damage = fn(&[u8], &mut Random) -> Vec<u8>;
 
 const BYTES: [(&str, Damage); 7] = [
     ("one bit", bit),
@@ -58,7 +59,7 @@ const VALUES: [&str; 16] = [
 ];
 
 impl Random {
-    pub(crate) const fn new(seed: u64) -> Self {
+    const fn new(seed: u64) -> Self {
         // Never zero, out of which this generator makes nothing but zeros.
         Self(0x9e37_79b9_7f4a_7c15 ^ (seed << 1))
     }
@@ -85,8 +86,19 @@ impl Random {
     }
 }
 
+/// A file, broken so many times by chance, and then in ways that chance does not find; each with what was done to it. The choices are the same
+/// in every run.
+pub(crate) fn broken(file: &str, content: &[u8], times: usize) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    let (ways, mut random) = (damages(file), Random::new(file.bytes().map(u64::from).sum()));
+    let by_chance = (0..times).map(move |number| {
+        let (name, damage) = ways[number % ways.len()];
+        (name, damage(content, &mut random))
+    });
+    by_chance.chain(extremes())
+}
+
 /// What can happen to a file of this name.
-pub(crate) fn damages(file: &str) -> Vec<(&'static str, Damage)> {
+fn damages(file: &str) -> Vec<(&'static str, Damage)> {
     let of_its_kind: [&[_]; 2] = match file.rsplit('.').next() {
         Some("yaml") => [&YAML, &YAML],
         Some("conf") => [&ARMOUR, &YAML],
@@ -95,8 +107,7 @@ pub(crate) fn damages(file: &str) -> Vec<(&'static str, Damage)> {
     [&BYTES, of_its_kind[0], of_its_kind[1]].concat()
 }
 
-/// What chance does not find.
-pub(crate) fn extremes() -> Vec<(&'static str, Vec<u8>)> {
+fn extremes() -> Vec<(&'static str, Vec<u8>)> {
     let der = |bytes: &[u8]| {
         format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(bytes)).into_bytes()
     };
@@ -106,14 +117,22 @@ pub(crate) fn extremes() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("nothing", Vec::new()),
         ("a page of zeros", vec![0; 4096]),
+        ("bytes of no encoding", b"\xff\xfe\x00\x01".repeat(1000)),
         ("brackets in brackets", vec![b'['; 200_000]),
+        ("braces in braces", vec![b'{'; 200_000]),
         ("lists in lists", b"- ".repeat(100_000)),
+        ("an alias of nobody", b"a: *nobody\n".to_vec()),
+        ("an alias of itself", b"a: &a [*a]\n".to_vec()),
         ("aliases of aliases", format!("a0: &a0 [x]\n{laughs}").into_bytes()),
         ("anchors in anchors", format!("{anchors}{}{}", "x,".repeat(20_000), "]".repeat(60)).into_bytes()),
         ("very many values", [b"[".as_slice(), &b"{a: 1},".repeat(100_000), b"]"].concat()),
         ("blocks without an end", b"-----BEGIN CERTIFICATE-----\n".repeat(10_000)),
+        ("half a beginning", b"-----BEGIN ".to_vec()),
+        ("a label of other letters", "-----BEGIN ÄÖÜ-----\n".into()),
+        ("DER of no length", der(&[0x30, 0x80, 0x30, 0x80, 0, 0, 0, 0])),
         ("4 GiB of DER", der(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff])),
         ("sequences in sequences", der(&[0x30, 0x80].repeat(50_000))),
+        ("sequences that end too early", der(&[0x30, 0x03, 0x30, 0x01, 0x30].repeat(10_000))),
     ]
 }
 
