@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::bench::Bench;
 use super::command::Rotation;
@@ -69,30 +69,41 @@ fn leaves(bench: &Bench) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     Ok(all)
 }
 
-fn all_are_new(bench: &Bench, before: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
-    let after = leaves(bench)?;
-    if before.len() < FEWEST_LEAVES || after.len() != before.len() {
-        bail!("{} files became {}", before.len(), after.len());
+/// What control-plane nodes show, and what they hold.
+struct Before {
+    served: BTreeMap<String, String>,
+    files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+impl Before {
+    fn read(bench: &Bench) -> Result<Before> {
+        Ok(Before { served: serials(bench)?, files: leaves(bench)? })
     }
-    match before.iter().find(|(file, content)| after.get(*file) == Some(*content)) {
-        None => Ok(()),
-        Some((file, _)) => bail!("{} is the one of before", file.display()),
+
+    /// All of it is another now, and the API servers serve.
+    fn is_over(&self, bench: &Bench) -> Result<()> {
+        let now = Before::read(bench)?;
+        if self.files.len() < FEWEST_LEAVES || now.files.len() != self.files.len() {
+            bail!("{} files became {}", self.files.len(), now.files.len());
+        }
+        if let Some((file, _)) = self.files.iter().find(|(file, content)| now.files.get(*file) == Some(*content)) {
+            bail!("{} is the one of before", file.display());
+        }
+        if let Some((node, _)) = self.served.iter().find(|(node, serial)| now.served.get(*node) == Some(*serial)) {
+            bail!("the API server of {node} serves the old certificate");
+        }
+        cluster::wait_serving(&bench.record, SOON)
     }
 }
 
 fn all(bench: &Bench) -> Result<()> {
-    let (before, files) = (serials(bench)?, leaves(bench)?);
+    let before = Before::read(bench)?;
     let done = bench.certctl(&["renew", "--all", "--yes", "--output", "json"])?.expect(0)?;
-    all_are_new(bench, &files)?;
-    let after = serials(bench)?;
-    match before.iter().find(|(node, serial)| after.get(*node) == Some(*serial)) {
-        None => cluster::wait_serving(&bench.record, SOON),
-        Some((node, _)) => bail!("the API server of {node} serves the old certificate: {}", done.out),
-    }
+    before.is_over(bench).context(done.out)
 }
 
 fn killed(bench: &Bench) -> Result<()> {
-    let (node, before, files) = (bench.other_control_plane()?, serials(bench)?, leaves(bench)?);
+    let (node, before) = (bench.other_control_plane()?, Before::read(bench)?);
     let mut certctl = bench.certctl_command();
     let mut run = Rotation::start(certctl.args(["--output", "json", "renew", "--all", "--yes"]))?;
     run.wait_for("a control-plane node being changed", SOON, |event| {
@@ -100,11 +111,7 @@ fn killed(bench: &Bench) -> Result<()> {
     })?;
     bench.kill_agent(&node)?;
     run.finish(LIMIT)?.expect(0)?;
-    all_are_new(bench, &files)?;
-    match serials(bench)?.iter().find(|(node, serial)| before.get(*node) == Some(serial)) {
-        None => cluster::wait_serving(&bench.record, SOON),
-        Some((node, _)) => bail!("the API server of {node} serves the old certificate"),
-    }
+    before.is_over(bench)
 }
 
 /// Where the link of the current certificate leads.

@@ -11,11 +11,11 @@ use super::command::{Done, finished};
 use crate::container;
 use crate::node::Node;
 
-const PROGRAM: &str = "usr/local/bin/certctl";
+pub const PROGRAM: &str = "/usr/local/bin/certctl";
 
 /// Puts the program on a node.
 pub fn furnish(bench: &Bench, node: &Node) -> Result<()> {
-    let program = node.root().join(PROGRAM);
+    let program = node.root().join(PROGRAM.trim_start_matches('/'));
     fs::create_dir_all(program.parent().context("no folder")?)?;
     // Not over the file of a program that may run.
     let beside = program.with_extension("new");
@@ -25,7 +25,7 @@ pub fn furnish(bench: &Bench, node: &Node) -> Result<()> {
 }
 
 pub fn certctl(node: &Node, words: &[&str]) -> Command {
-    let mut exec = container::inside(node, ["/usr/local/bin/certctl"]);
+    let mut exec = container::inside(node, [PROGRAM]);
     exec.args(words);
     exec
 }

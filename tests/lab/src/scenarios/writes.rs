@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::bench::Bench;
 use super::command::{Done, finished};
-use super::on_node::{furnish, on};
+use super::on_node::{PROGRAM, furnish, on};
 use super::tally::Tally;
 use crate::cluster;
 use crate::container;
@@ -25,7 +25,7 @@ const PARKED: &str = "/etc/kubernetes/certctl-parked";
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
 /// Its reader does not reload it: the static pod is restarted.
 const RENEW: [&str; 5] = ["renew", "--root", "/", "scheduler.conf", "--yes"];
-const TRACE: &str = "run/certctl-trace";
+const TRACE: &str = "/run/certctl-trace";
 /// What `runc exec` makes of SIGKILL.
 const KILLED: i32 = 137;
 const SOON: Duration = Duration::from_secs(60);
@@ -83,9 +83,9 @@ fn strike<'a>(
 
 /// certctl below strace in the node. Only its first thread is followed: that one writes all files.
 fn traced(node: &Node, options: &[&str]) -> Result<Done> {
-    let words = ["strace", "-y", "-qq", "-o", "/run/certctl-trace", "-e"];
+    let words = ["strace", "-y", "-qq", "-o", TRACE, "-e"];
     let mut strace = container::inside(node, words);
-    finished(strace.arg(format!("trace={CALLS}")).args(options).arg("/usr/local/bin/certctl").args(RENEW))
+    finished(strace.arg(format!("trace={CALLS}")).args(options).arg(PROGRAM).args(RENEW))
 }
 
 /// What an undisturbed run does in the two folders: the second, for the first makes folders that stay. A manifest whose pod the kubelet has
@@ -93,7 +93,7 @@ fn traced(node: &Node, options: &[&str]) -> Result<Done> {
 fn points(node: &Node) -> Result<Vec<Point>> {
     traced(node, &[])?.expect(0)?;
     traced(node, &[])?.expect(0)?;
-    let trace = container::path_inside(node, TRACE).context("the node is off")?;
+    let trace = container::path_inside(node, TRACE.trim_start_matches('/')).context("the node is off")?;
     let mut counted: BTreeMap<String, usize> = BTreeMap::new();
     let mut found = Vec::new();
     for line in fs::read_to_string(trace)?.lines() {
