@@ -30,8 +30,12 @@ struct Limits {
     finish: Duration,
     /// For the same where it cannot be seen: measured, one second is enough.
     settle: Duration,
-    /// For the kubelet to begin with the new pod, before it counts as refused. Measured on a node without idle time: 0.8 s until it began, and
-    /// then more than 0.6 s until the old mirror was gone. Too early costs as much as too late.
+    /// For the kubelet to begin with the new pod, before it counts as refused, where its cgroup shows that it has begun. Measured: 0.1 s, and
+    /// on nodes without idle time 0.9 s, where stopping the old one took 0.3 s and 0.9 s. Too early costs a second start, as much as too late.
+    begin: Duration,
+    /// Not longer than this however long the old one took to stop: an API server ends its requests first.
+    begin_at_most: Duration,
+    /// The same where only the mirror shows it, more than 0.6 s later.
     acceptance: Duration,
     /// The same where it cannot be seen whether it has begun; twice as long after each refusal.
     patience: Duration,
@@ -43,6 +47,8 @@ const LIMITS: Limits = Limits {
     stop: Duration::from_secs(60),
     finish: Duration::from_secs(5),
     settle: Duration::from_millis(1500),
+    begin: Duration::from_secs(1),
+    begin_at_most: Duration::from_secs(6),
     acceptance: Duration::from_secs(4),
     patience: Duration::from_secs(6),
     start: Duration::from_secs(90),
@@ -82,15 +88,16 @@ impl<'a> StaticPods<'a> {
         let before = self.cri.containers(component).await?;
         let out = Out::take(self.layout, component)?;
         let stopped = self.while_out(component, &before, stamp, while_away, edit).await?;
-        let first = ask(&mirror).await;
+        let began = Began::before(self.layout, &mirror).await;
         out.put_in()?;
         // A machine on which the kubelet took long to stop a pod is as slow to start one: taken for refused too early, it starts twice.
         let limits = Limits {
+            begin: (stopped * 3).min(self.limits.begin_at_most).max(self.limits.begin),
             acceptance: self.limits.acceptance.max(stopped * 2),
             patience: self.limits.patience.max(stopped * 4),
             ..self.limits
         };
-        Self { limits, ..self.clone() }.started(component, &before, stamp, first, mirror).await
+        Self { limits, ..self.clone() }.started(component, &before, stamp, &began, mirror).await
     }
 
     /// After a crash: whatever is only parked goes back in, the edited manifest if it was complete, else the original. To be
@@ -171,15 +178,12 @@ impl<'a> StaticPods<'a> {
 
     /// Waits for the new container. A pod that the kubelet has refused, it would come back to after 10 to 15 s; but it looks at once at one
     /// with another UID, so the manifest gets another annotation.
-    ///
-    /// The first thing that it does with a pod that it has accepted is to renew the mirror (`SyncPod` in `pkg/kubelet/kubelet.go`): a mirror
-    /// that is another than `first`, from before the manifest was back, says that it has begun, however long the rest takes.
     async fn started(
         &self,
         component: Component,
         before: &[ContainerState],
         stamp: &str,
-        first: Option<Option<String>>,
+        began: &Began,
         mirror: impl AsyncFn() -> Mirror,
     ) -> Result<ContainerState, NodeError> {
         let begun = Instant::now();
@@ -192,14 +196,17 @@ impl<'a> StaticPods<'a> {
                 tracing::debug!(component = component.name(), attempt, after = ?begun.elapsed(), "static pod runs");
                 return Ok(new);
             }
-            if accepted || asked.elapsed() < self.limits.acceptance * attempt {
+            if !accepted && began.in_cgroups(self.layout) {
+                tracing::debug!(component = component.name(), attempt, after = ?tried.elapsed(), "static pod was accepted");
+                accepted = true;
+            }
+            if accepted || asked.elapsed() < began.limit(&self.limits) * attempt {
                 return Ok(None);
             }
             asked = Instant::now();
-            let seen = ask(&mirror).await;
-            let known = first.is_some() && seen.is_some();
-            accepted = known && seen != first;
-            let patient = !known && tried.elapsed() < self.limits.patience * 2u32.pow(attempt - 1);
+            let mirrored = began.in_mirror(&mirror).await;
+            accepted = mirrored == Some(true);
+            let patient = mirrored.is_none() && tried.elapsed() < self.limits.patience * 2u32.pow(attempt - 1);
             if !accepted && !patient && Instant::now() < end && self.cri.ready_pods(component).await?.is_empty() {
                 attempt += 1;
                 tracing::debug!(component = component.name(), attempt, "static pod was refused");
@@ -248,6 +255,43 @@ impl<'a> StaticPods<'a> {
             }
         }
         Err(NodeError::Timeout { what, seconds: limit.as_secs(), hint: "see journalctl -u kubelet on the node" })
+    }
+}
+
+/// How it is seen that the kubelet has accepted a manifest, from before that was put in. Of what it does with a pod that it has accepted, the
+/// first to be seen is a cgroup, and then another mirror (`SyncPod` in `pkg/kubelet/kubelet.go`), however long the rest takes.
+enum Began {
+    /// The static pods that had a cgroup.
+    Cgroups(Vec<String>),
+    /// Where no cgroups are mounted: the pod that had a mirror, as far as the API server says so.
+    Mirror(Option<Option<String>>),
+}
+
+impl Began {
+    async fn before(layout: &Layout, mirror: &impl AsyncFn() -> Mirror) -> Self {
+        let cgroups = pod_cgroups(layout);
+        if cgroups.is_empty() { Self::Mirror(ask(mirror).await) } else { Self::Cgroups(static_pods_of(&cgroups)) }
+    }
+
+    const fn limit(&self, limits: &Limits) -> Duration {
+        match self {
+            Self::Cgroups(_) => limits.begin,
+            Self::Mirror(_) => limits.acceptance,
+        }
+    }
+
+    /// True when a static pod has a cgroup that had none.
+    fn in_cgroups(&self, layout: &Layout) -> bool {
+        let Self::Cgroups(before) = self else { return false };
+        static_pods_of(&pod_cgroups(layout)).iter().any(|pod| !before.contains(pod))
+    }
+
+    /// True when another pod has the mirror; `None` when nobody can say that.
+    async fn in_mirror(&self, mirror: &impl AsyncFn() -> Mirror) -> Option<bool> {
+        match self {
+            Self::Cgroups(_) => Some(false),
+            Self::Mirror(first) => Some(ask(mirror).await? != *first.as_ref()?),
+        }
     }
 }
 
@@ -307,6 +351,16 @@ fn name_of(path: &Path) -> String {
 fn has_cgroup(cgroups: &[PathBuf], pod_uid: &str) -> bool {
     let names = [format!("pod{pod_uid}"), format!("pod{}", pod_uid.replace('-', "_"))];
     cgroups.iter().any(|path| names.iter().any(|name| name_of(path).contains(name)))
+}
+
+/// The UIDs of static pods among these cgroups: hashes of 32 digits, where the UID of any other pod has dashes.
+fn static_pods_of(cgroups: &[PathBuf]) -> Vec<String> {
+    let uid_of = |path: &PathBuf| {
+        let name = name_of(path);
+        let uid = name.rsplit_once("pod")?.1.trim_end_matches(".slice").to_owned();
+        (uid.len() == 32 && uid.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(uid)
+    };
+    cgroups.iter().filter_map(uid_of).collect()
 }
 
 /// The cgroups of pods and of their classes: `[CONTROLLER/]kubepods*/[CLASS/]*podUID*` (systemd or cgroupfs driver, cgroup

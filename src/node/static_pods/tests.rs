@@ -28,6 +28,8 @@ struct Played {
     /// How many manifests the kubelet refuses: it does not come back to them.
     refuses: usize,
     refused: Option<String>,
+    /// How many questions the kubelet does not look at a new manifest.
+    hesitates: usize,
     /// How many questions a new manifest waits for its container, and which pod has a mirror meanwhile.
     dawdles: usize,
     mirrored: usize,
@@ -38,8 +40,18 @@ struct Played {
 
 struct Runtime {
     place: PathBuf,
+    /// Of the pod that runs at the start.
     cgroup: PathBuf,
     played: Mutex<Played>,
+}
+
+/// The UID of a static pod is a hash.
+fn uid(containers: usize) -> String {
+    format!("{containers:032x}")
+}
+
+fn cgroup(fixture: &Fixture, uid: &str) -> PathBuf {
+    fixture.layout.path(CGROUP).join(format!("kubepods-burstable-pod{uid}.slice"))
 }
 
 impl Runtime {
@@ -49,7 +61,7 @@ impl Runtime {
         let played = Played { running: Some(KCM_MANIFEST.to_owned()), lingers, ..Played::default() };
         let runtime = Arc::new(Self {
             place: fixture.layout.manifest(KCM),
-            cgroup: fixture.layout.path(CGROUP).join("kubepods-burstable-poduid0.slice"),
+            cgroup: cgroup(fixture, &uid(0)),
             played: Mutex::new(played),
         });
         fs::create_dir_all(&runtime.cgroup).unwrap();
@@ -92,6 +104,10 @@ impl Runtime {
                 played.log.push("stopped");
             }
         } else if !played.deaf && played.running.is_none() && manifest.is_some() && manifest != played.refused {
+            if played.hesitates > 0 {
+                played.hesitates -= 1;
+                return api::ListContainersResponse::default();
+            }
             if played.refuses > 0 {
                 played.refuses -= 1;
                 played.refused = manifest;
@@ -99,6 +115,10 @@ impl Runtime {
                 return api::ListContainersResponse::default();
             }
             played.mirrored = played.containers + 1;
+            if let Some(class) = self.cgroup.parent().filter(|class| class.exists()) {
+                fs::create_dir_all(class.join(format!("kubepods-burstable-pod{}.slice", uid(played.mirrored))))
+                    .unwrap();
+            }
             if played.dawdles > 0 {
                 played.dawdles -= 1;
                 return api::ListContainersResponse::default();
@@ -107,7 +127,7 @@ impl Runtime {
             played.containers += 1;
             played.log.push("started");
         }
-        let labels = [("io.kubernetes.pod.uid", format!("uid{}", played.containers))];
+        let labels = [("io.kubernetes.pod.uid", uid(played.containers))];
         let container = api::Container {
             id: format!("c{}", played.containers),
             created_at: 1_000_000_000 * i64::try_from(played.containers + 1).unwrap(),
@@ -132,13 +152,18 @@ impl Runtime {
         // Somebody else's pod, with a name that begins alike, is always there.
         let mut items = vec![sandbox("kube-controller-manager-exporter", "12-ab".to_owned())];
         if played.running.is_some() {
-            items.push(sandbox("kube-controller-manager-cp-1", format!("uid{}", played.containers)));
+            items.push(sandbox("kube-controller-manager-cp-1", uid(played.containers)));
         }
         api::ListPodSandboxResponse { items }
     }
 
     fn mirror(&self) -> String {
-        format!("uid{}", self.played.lock().unwrap().mirrored)
+        uid(self.played.lock().unwrap().mirrored)
+    }
+
+    /// As on a node where no cgroups are mounted.
+    fn blind(fixture: &Fixture) {
+        fs::remove_dir_all(fixture.layout.path("/sys/fs/cgroup")).unwrap();
     }
 
     fn note(&self, event: &'static str) {
@@ -207,7 +232,8 @@ async fn a_refused_pod_is_offered_again_under_another_uid() {
     runtime.played.lock().unwrap().refuses = 2;
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
-    pods.limits.patience = ASK * 2;
+    // The API server is not needed to see it.
+    (pods.limits.begin, pods.limits.patience) = (ASK * 2, Duration::from_secs(3600));
     let edit = |yaml: &str| manifest::with_kcm_signer(yaml, true);
     pods.restart(KCM, "now", async || Ok(()), edit, unseen).await.unwrap();
     assert_eq!(runtime.log(), ["stopped", "refused", "refused", "started"]);
@@ -216,11 +242,77 @@ async fn a_refused_pod_is_offered_again_under_another_uid() {
     assert!(!left_over(&fixture));
 }
 
+/// The kubelet has taken it and is slow: offered again, it would be started twice.
+#[tokio::test]
+async fn a_pod_with_a_new_cgroup_is_waited_for() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 0);
+    fs::remove_dir(&runtime.cgroup).unwrap();
+    runtime.played.lock().unwrap().dawdles = 30;
+    let node = Node::open(fixture.root.path());
+    let mut pods = node.static_pods();
+    (pods.limits.begin, pods.limits.patience) = (ASK * 2, ASK * 4);
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
+    let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
+    assert!(yaml.contains("restarted-at: now\n"), "it was offered again: {yaml}");
+}
+
+#[tokio::test]
+async fn a_kubelet_as_slow_to_begin_with_a_pod_as_to_stop_one_is_not_taken_for_refusing() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 20);
+    fs::remove_dir(&runtime.cgroup).unwrap();
+    runtime.played.lock().unwrap().hesitates = 20;
+    let node = Node::open(fixture.root.path());
+    let mut pods = node.static_pods();
+    (pods.limits.begin, pods.limits.patience) = (ASK * 2, ASK * 4);
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
+    let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
+    assert!(yaml.contains("restarted-at: now\n"), "it was offered again: {yaml}");
+}
+
+/// Neither a static pod that has a cgroup all the time, nor a pod of somebody else that gets one meanwhile, is the one that is waited for.
+#[tokio::test]
+async fn the_cgroup_of_another_pod_does_not_hide_a_refusal() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 0);
+    fs::remove_dir(&runtime.cgroup).unwrap();
+    fs::create_dir(cgroup(&fixture, "00000000000000000000000000ffffff")).unwrap();
+    runtime.played.lock().unwrap().refuses = 1;
+    let node = Node::open(fixture.root.path());
+    let mut pods = node.static_pods();
+    (pods.limits.begin, pods.limits.patience) = (ASK * 8, Duration::from_secs(3600));
+    pods.limits.start = Duration::from_secs(20);
+    let strangers = async {
+        while !runtime.log().contains(&"refused") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        fs::create_dir(cgroup(&fixture, "6a2f3d0e_1b1c_4a0e_9e57_0d6a5b1c2d3e")).unwrap();
+    };
+    let (new, ()) =
+        tokio::join!(pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen), strangers);
+    new.unwrap();
+    assert_eq!(runtime.log(), ["stopped", "refused", "started"]);
+}
+
+#[tokio::test]
+async fn where_nothing_is_seen_a_refused_pod_is_offered_again_after_more_patience() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 0);
+    Runtime::blind(&fixture);
+    runtime.played.lock().unwrap().refuses = 2;
+    let node = Node::open(fixture.root.path());
+    let mut pods = node.static_pods();
+    (pods.limits.settle, pods.limits.acceptance, pods.limits.patience) = (ASK, ASK, ASK * 2);
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
+    assert_eq!(runtime.log(), ["stopped", "refused", "refused", "started"]);
+}
+
 #[tokio::test]
 async fn a_pod_whose_mirror_stays_is_offered_again_soon() {
     let fixture = Fixture::new();
     let runtime = Runtime::start(&fixture, 0);
-    fs::remove_dir(&runtime.cgroup).unwrap();
+    Runtime::blind(&fixture);
     runtime.played.lock().unwrap().refuses = 1;
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
@@ -236,7 +328,7 @@ async fn a_pod_whose_mirror_stays_is_offered_again_soon() {
 async fn a_pod_with_a_new_mirror_is_waited_for() {
     let fixture = Fixture::new();
     let runtime = Runtime::start(&fixture, 0);
-    fs::remove_dir(&runtime.cgroup).unwrap();
+    Runtime::blind(&fixture);
     runtime.played.lock().unwrap().dawdles = 30;
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
@@ -251,7 +343,7 @@ async fn a_pod_with_a_new_mirror_is_waited_for() {
 async fn where_mirrors_are_not_seen_a_kubelet_as_slow_to_start_a_pod_as_to_stop_one_is_not_taken_for_refusing() {
     let fixture = Fixture::new();
     let runtime = Runtime::start(&fixture, 20);
-    fs::remove_dir(&runtime.cgroup).unwrap();
+    Runtime::blind(&fixture);
     runtime.played.lock().unwrap().dawdles = 20;
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
