@@ -91,7 +91,7 @@ impl File<'_> {
 
     /// kubeadm's name of it.
     fn name(&self) -> String {
-        crate::inspection::kubeadm_name(self.path)
+        crate::inspection::kubeadm_name(self.path).into_owned()
     }
 
     fn subject(&self, group: Group) -> Subject {
@@ -161,7 +161,7 @@ fn authority_key(file: &File<'_>, all: &[File<'_>], blockers: &[Blocker], ledger
         ledger.take(&subject, KEY);
         ledger.add(&subject, Check::Key, Verdict::Failed, &blocker.problem, &blocker.remedy);
     } else if file.has_key() {
-        ledger.judge(&subject, Check::Key, KEY, file.seen(|row| row.certificate.key_algorithm.clone()));
+        ledger.judge(&subject, Check::Key, KEY, file.seen(|row| row.certificate.key_algorithm.to_string()));
     } else if let Some(other) = elsewhere {
         let message = format!("its key is not on this node, but it is on node {}", other.node);
         let remedy =
@@ -190,7 +190,7 @@ fn leaf(file: &File<'_>, group: Group, ledger: &mut Ledger<'_>) {
     let subject = file.subject(group);
     common(file, group, ledger);
     ledger.judge(&subject, Check::Issuer, ISSUER, file.seen(signer));
-    ledger.judge(&subject, Check::Key, KEY, file.seen(|row| row.certificate.key_algorithm.clone()));
+    ledger.judge(&subject, Check::Key, KEY, file.seen(|row| row.certificate.key_algorithm.to_string()));
     ledger.judge(&subject, Check::Usage, &[FindingId::WrongUsage], file.seen(|row| row.certificate.usages.join(", ")));
     names(file, &subject, ledger);
 }
@@ -219,7 +219,7 @@ fn kubeconfig(file: &File<'_>, servers: &[&InspectRow], ledger: &mut Ledger<'_>)
     common(file, group, ledger);
     if file.rows.iter().any(|row| row.certificate.kind == CertificateKind::KubeconfigClient) {
         ledger.judge(&subject, Check::Issuer, ISSUER, file.seen(signer));
-        ledger.judge(&subject, Check::Key, KEY, file.seen(|row| row.certificate.key_algorithm.clone()));
+        ledger.judge(&subject, Check::Key, KEY, file.seen(|row| row.certificate.key_algorithm.to_string()));
         let usages = file.seen(|row| row.certificate.usages.join(", "));
         ledger.judge(&subject, Check::Usage, &[FindingId::WrongUsage], usages);
     }

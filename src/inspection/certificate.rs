@@ -185,7 +185,7 @@ fn crypto(row: &CertificateRow, add: &mut impl FnMut(Severity, FindingId, String
             "renew it with a key of RSA-2048 or ECDSA-P256",
         );
     }
-    let signature = row.signature_algorithm.as_str();
+    let signature: &str = &row.signature_algorithm;
     if is_weak(signature) {
         // The signature of a trust anchor is verified by nobody (RFC 5280 section 6.1).
         let anchor = row.subject == row.issuer;

@@ -1,5 +1,6 @@
 //! One certificate with what is known about it beyond its file: where it is seen, and which generation signed it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
@@ -90,7 +91,7 @@ pub fn rows_of(
     let authorities: BTreeMap<CaId, String> = certificates
         .iter()
         .filter(|row| row.kind == CertificateKind::Authority && kubeadm_name(&row.path) != row.path)
-        .filter_map(|row| Some((row.ca_id.clone()?, kubeadm_name(&row.path))))
+        .filter_map(|row| Some((row.ca_id.clone()?, kubeadm_name(&row.path).into_owned())))
         .collect();
     let row = |certificate: CertificateRow| InspectRow {
         node: node.map(str::to_owned),
@@ -115,7 +116,7 @@ pub(super) fn tell_external(rows: &mut [InspectRow]) {
         .collect();
     for row in rows.iter_mut().filter(|row| row.is_kubeadms()) {
         let authority = match row.certificate.kind {
-            CertificateKind::Authority => Some(kubeadm_name(&row.certificate.path)),
+            CertificateKind::Authority => Some(kubeadm_name(&row.certificate.path).into_owned()),
             CertificateKind::Leaf | CertificateKind::KubeconfigClient => row.signed_by.clone(),
             _ => None,
         };
@@ -164,20 +165,20 @@ fn name_of(row: &CertificateRow) -> String {
     match row.kind {
         CertificateKind::Chain => format!("{name} (chain)"),
         CertificateKind::KubeconfigAuthority => format!("{name} (trust)"),
-        _ => name,
+        _ => name.into_owned(),
     }
 }
 
 /// The name in `cmd/kubeadm/app/phases/certs/renewal/manager.go` for a path of a node; other paths name themselves.
 #[must_use]
-pub fn kubeadm_name(path: &str) -> String {
+pub fn kubeadm_name(path: &str) -> Cow<'_, str> {
     if let Some(file) = path.strip_prefix("/etc/kubernetes/pki/") {
-        return file.trim_end_matches(".crt").replace('/', "-");
+        return file.trim_end_matches(".crt").replace('/', "-").into();
     }
     if let Some(file) = path.strip_prefix("/var/lib/kubelet/pki/") {
-        return file.trim_end_matches(".pem").trim_end_matches(".crt").trim_end_matches("-current").to_owned();
+        return file.trim_end_matches(".pem").trim_end_matches(".crt").trim_end_matches("-current").into();
     }
-    path.strip_prefix("/etc/kubernetes/").unwrap_or(path).to_owned()
+    path.strip_prefix("/etc/kubernetes/").unwrap_or(path).into()
 }
 
 fn presence(row: &CertificateRow, state: Option<&NodeState>) -> BTreeSet<Presence> {

@@ -49,7 +49,7 @@ pub(crate) fn authority(path: &str, kind: CertificateKind, ca: &str) -> Certific
 
 pub(crate) fn leaf(path: &str, kind: CertificateKind, ca: &str, usages: &[&str], sans: &[&str]) -> CertificateRow {
     let mut row = certificate(path, kind, ca);
-    row.usages = usages.iter().map(ToString::to_string).collect();
+    row.usages = usages.iter().map(|usage| (*usage).to_owned().into()).collect();
     row.sans = sans.iter().map(ToString::to_string).collect();
     row
 }
@@ -196,7 +196,7 @@ fn keys_and_files_that_are_wrong() {
     assert_eq!(after(|node| *node.row(APISERVER) = broken), [(Error, "unreadable")]);
     let key = |name: &str| {
         let name = name.to_owned();
-        after(move |node| node.row(PEER).key_algorithm = name)
+        after(move |node| node.row(PEER).key_algorithm = name.into())
     };
     assert_eq!(key("RSA-1024"), [(Warning, "weak-key")]);
     assert_eq!(key("RSA-512"), [(Error, "weak-key")]);

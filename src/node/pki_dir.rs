@@ -65,8 +65,9 @@ impl Reader<'_> {
             let kind = if is_authority { CertificateKind::Authority } else { CertificateKind::Leaf };
             let Some(pem) = self.bytes(&named, kind) else { continue };
             let certificates = self.rows_of(&named, &pem, kind);
-            self.check_key(&named, &certificates, &format!("/etc/kubernetes/pki/{key}"));
+            let key = self.check_key(&named, &certificates, &format!("/etc/kubernetes/pki/{key}"));
             if file == "ca.crt" {
+                self.reading.state.ca_key = key;
                 self.reading.state.ca_bundle = certificates.iter().map(Certificate::ca_id).collect();
             }
             let leaf = Leaf::ALL.into_iter().find(|leaf| file.strip_suffix(".crt") == Some(leaf.name()));
@@ -79,7 +80,10 @@ impl Reader<'_> {
     /// Which CA keys are where, and what kube-controller-manager signs with.
     fn authority_state(&mut self, authorities: &Authorities) {
         self.reading.state.kept = authorities.kept();
-        self.reading.state.ca_key = self.key_id(CA_KEY);
+        // A key without its ca.crt was not looked at above.
+        if self.reading.state.ca_key.is_none() {
+            self.reading.state.ca_key = self.key_id(CA_KEY);
+        }
         if let Ok(pem) = whole_file::read(&self.layout.path(SIGNER)) {
             let certificate = Certificate::first_from_pem(&pem).ok();
             // The pair counts only when both halves are of one CA.
@@ -202,15 +206,15 @@ impl Reader<'_> {
 
     fn row(&mut self, named: &str, index: usize, kind: CertificateKind, certificate: &Certificate) {
         let issuer = self.issuer(certificate);
-        self.reading.rows.push(CertificateRow::new(named, index, kind, certificate, issuer));
+        self.reading.rows.push(CertificateRow::new(named, index, kind, certificate.clone(), issuer));
     }
 
     fn broken(&mut self, named: &str, index: usize, kind: CertificateKind, problem: String) {
         self.reading.rows.push(CertificateRow::broken(named, index, kind, problem));
     }
 
-    /// Notes the key's mode and whether it belongs to a certificate of `named` (in a bundle: to any of them).
-    fn check_key(&mut self, named: &str, certificates: &[Certificate], key: &str) {
+    /// Notes the key's mode and whether it belongs to a certificate of `named` (in a bundle: to any of them). Returns whose key it is.
+    fn check_key(&mut self, named: &str, certificates: &[Certificate], key: &str) -> Option<CaId> {
         let path = self.layout.resolve(&self.layout.path(key));
         if !path.exists() {
             let lacks =
@@ -218,7 +222,7 @@ impl Reader<'_> {
             if let Some(row) = self.reading.rows.iter_mut().find(lacks) {
                 row.fault.get_or_insert(Fault::KeyMissing);
             }
-            return;
+            return None;
         }
         let mode = octal_mode(&path);
         let key = read_key(&path, key);
@@ -234,6 +238,7 @@ impl Reader<'_> {
                 (row.fault, row.problem) = (Some(fault), Some(problem));
             }
         }
+        key.ok().flatten().map(|key| key.ca_id())
     }
 
     fn last_key_mode(&mut self, named: &str) {

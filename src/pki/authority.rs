@@ -66,7 +66,7 @@ impl CertificateAuthority {
         validity: SignedDuration,
         now: Timestamp,
     ) -> Result<Self, PkiError> {
-        let unsupported = || PkiError::UnsupportedKey { found: old.key_description() };
+        let unsupported = || PkiError::UnsupportedKey { found: old.key_description().into_owned() };
         let key = PrivateKey::generate(algorithm.or(old.key_algorithm()).ok_or_else(unsupported)?)?;
         let extensions = authority_extensions(old)?;
         if old.subject_key_id().is_some() {

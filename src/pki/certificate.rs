@@ -1,5 +1,7 @@
 //! An X.509 certificate (RFC 5280), owned, read once.
 
+mod words;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -263,14 +265,14 @@ impl Certificate {
 
     /// Kind of its key in words, for any key: `RSA-8192`, `EC 1.3.132.0.10`, `DSA`, an OID.
     #[must_use]
-    pub fn key_description(&self) -> String {
-        self.0.key_description.to_string()
+    pub fn key_description(&self) -> Cow<'static, str> {
+        self.0.key_description.clone()
     }
 
     /// Algorithm of its issuer's signature by Go's name (`SHA256-RSA`), or an OID.
     #[must_use]
-    pub fn signature_description(&self) -> String {
-        self.0.signature_description.to_string()
+    pub fn signature_description(&self) -> Cow<'static, str> {
+        self.0.signature_description.clone()
     }
 
     /// Every extension with its exact bytes, in order. Read anew each time: who inspects thousands of certificates asks for none.
@@ -289,6 +291,8 @@ impl Certificate {
         self.issuer_der() == issuer.subject_der() && public_key::made_signature(issuer.spki_der(), &self.0.der)
     }
 }
+
+pub use words::Words;
 
 pub(super) fn unreadable(reason: String) -> PkiError {
     PkiError::Certificate { reason }

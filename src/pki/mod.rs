@@ -24,7 +24,7 @@ mod yaml;
 
 pub use authority::{CertificateAuthority, ServerNames};
 pub use ca_id::CaId;
-pub use certificate::Certificate;
+pub use certificate::{Certificate, Words};
 pub use chain::{ChainError, Usage, verify};
 pub use csr::{CertificateRequest, PlainRequest, certificate_request, signing_request_like};
 pub use der::BACKDATE;

@@ -1,12 +1,19 @@
 //! PEM (RFC 7468) in and out: block by block, so that one broken block hides no other.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use memchr::memmem::Finder;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
 use super::PkiError;
 
 const BEGIN: &[u8] = b"-----BEGIN ";
+/// Columns of a line (RFC 7468 section 2).
+const COLUMNS: usize = 64;
+/// Made once: to make it costs as much as to find the end of one certificate.
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n-----END CERTIFICATE-----"));
 
 /// One `-----BEGIN` and what follows it up to the next.
 pub(super) struct Block<'a> {
@@ -36,9 +43,12 @@ impl Block<'_> {
     /// A certificate as everybody writes it, at half the cost: there may be ten thousand. `None`: it has to be looked at more closely.
     fn plain_certificate(&self) -> Option<Vec<u8>> {
         let rest = self.text.strip_prefix(b"-----BEGIN CERTIFICATE-----\n")?;
-        let end = memchr::memmem::find(rest, b"\n-----END CERTIFICATE-----")?;
-        let mut body = Vec::with_capacity(end);
-        rest.get(..end)?.split(|byte| *byte == b'\n').for_each(|line| body.extend_from_slice(line));
+        let lines = rest.get(..END.find(rest)?)?;
+        let mut body = Vec::with_capacity(lines.len());
+        for line in lines.chunks(COLUMNS + 1) {
+            // A line that is shorter than the others and not the last leaves its line feed in the body, which is no base64.
+            body.extend_from_slice(line.get(..COLUMNS).filter(|_| line.ends_with(b"\n")).unwrap_or(line));
+        }
         STANDARD.decode(body).ok()
     }
 

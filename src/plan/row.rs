@@ -1,10 +1,11 @@
 //! One certificate as it stands in a file of the node: a line of `certctl inspect`.
 
-use jiff::Timestamp;
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::pki::{CaId, Certificate, Kubeconfig, hex};
+use crate::pki::{CaId, Certificate, Kubeconfig, Words, hex};
 
 /// What a certificate is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -91,13 +92,13 @@ pub struct CertificateRow {
     pub not_after_seconds: i64,
     /// `client auth`, `server auth`, `CA`.
     #[serde(default)]
-    pub usages: Vec<String>,
+    pub usages: Vec<Cow<'static, str>>,
     /// Key algorithm and size.
     #[serde(default)]
-    pub key_algorithm: String,
+    pub key_algorithm: Cow<'static, str>,
     /// Algorithm of the issuer's signature, by Go's name (`SHA256-RSA`).
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub signature_algorithm: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub signature_algorithm: Cow<'static, str>,
     /// Subject key identifier, hex.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject_key_id: String,
@@ -117,46 +118,51 @@ impl CertificateRow {
         path: &str,
         index: usize,
         kind: CertificateKind,
-        certificate: &Certificate,
+        certificate: Certificate,
         issuer: Option<CaId>,
     ) -> Self {
-        let time = |time: Timestamp| time.to_string();
-        let mut sans: Vec<String> = certificate.dns_names().to_vec();
-        sans.extend(certificate.ip_addresses().iter().map(ToString::to_string));
         let usages = [
             ("CA", certificate.is_ca()),
             ("server auth", certificate.server_auth()),
             ("client auth", certificate.client_auth()),
         ];
-        Self {
+        let usages = usages.into_iter().filter(|(_, has)| *has).map(|(name, _)| Cow::Borrowed(name)).collect();
+        let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+        let row = Self {
             path: path.to_owned(),
             index: u32::try_from(index).unwrap_or(u32::MAX),
-            kind,
-            entry: None,
-            subject: certificate.subject(),
-            sans,
-            issuer: certificate.issuer_subject(),
             issuer_id: issuer,
             ca_id: certificate.is_ca().then(|| certificate.ca_id()),
-            serial: certificate.serial_hex(),
             fingerprint: certificate.fingerprint(),
-            not_before: time(certificate.not_before()),
-            not_after: time(certificate.not_after()),
-            not_after_seconds: certificate.not_after().as_second(),
-            usages: usages.into_iter().filter(|(_, has)| *has).map(|(name, _)| name.to_owned()).collect(),
+            not_before: not_before.to_string(),
+            not_after: not_after.to_string(),
+            not_after_seconds: not_after.as_second(),
+            usages,
             key_algorithm: certificate.key_description(),
             signature_algorithm: certificate.signature_description(),
             subject_key_id: certificate.subject_key_id().map(hex).unwrap_or_default(),
-            key_mode: None,
-            problem: None,
-            fault: None,
-        }
+            ..Self::empty(kind)
+        };
+        let addresses = certificate.ip_addresses();
+        let Words { subject, issuer, serial_hex: serial, dns_names: mut sans } = certificate.into_words();
+        sans.extend(addresses.iter().map(ToString::to_string));
+        Self { subject, issuer, serial, sans, ..row }
     }
 
     pub(crate) fn broken(path: &str, index: usize, kind: CertificateKind, problem: String) -> Self {
         Self {
             path: path.to_owned(),
             index: u32::try_from(index).unwrap_or(u32::MAX),
+            problem: Some(problem),
+            fault: Some(Fault::Unreadable),
+            ..Self::empty(kind)
+        }
+    }
+
+    const fn empty(kind: CertificateKind) -> Self {
+        Self {
+            path: String::new(),
+            index: 0,
             kind,
             entry: None,
             subject: String::new(),
@@ -170,12 +176,12 @@ impl CertificateRow {
             not_after: String::new(),
             not_after_seconds: 0,
             usages: Vec::new(),
-            key_algorithm: String::new(),
-            signature_algorithm: String::new(),
+            key_algorithm: Cow::Borrowed(""),
+            signature_algorithm: Cow::Borrowed(""),
             subject_key_id: String::new(),
             key_mode: None,
-            problem: Some(problem),
-            fault: Some(Fault::Unreadable),
+            problem: None,
+            fault: None,
         }
     }
 

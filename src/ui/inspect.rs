@@ -267,7 +267,7 @@ const COLUMNS: [(&str, bool, Cell); 13] = [
     ("STATE", true, |row, _, _| row.state.iter().copied().map(Presence::word).collect::<Vec<_>>().join(", ")),
     ("USAGE", true, |row, _, _| row.certificate.usages.join(", ")),
     ("SUBJECT", true, |row, _, _| row.certificate.subject.clone()),
-    ("KEY", true, |row, _, _| row.certificate.key_algorithm.clone()),
+    ("KEY", true, |row, _, _| row.certificate.key_algorithm.to_string()),
     ("PATH", true, |row, _, _| row.certificate.path.clone()),
     ("PROBLEM", false, |row, _, _| row.certificate.problem.clone().unwrap_or_default()),
 ];

@@ -205,7 +205,7 @@ fn renewed(signed: &Signed) -> Renewed {
         name: signed.name,
         serial: signed.certificate.serial_hex(),
         not_after: signed.certificate.not_after(),
-        key_algorithm: signed.certificate.key_description(),
+        key_algorithm: signed.certificate.key_description().into_owned(),
     }
 }
 

@@ -120,7 +120,7 @@ fn trust_rows(bundle: &Bundle, versions: &BTreeMap<CaId, u32>) -> Vec<InspectRow
     let row = |(index, certificate): (usize, &Result<Certificate, _>)| match certificate {
         Ok(certificate) => {
             let issuer = issuer_of(certificate, &known);
-            CertificateRow::new(&bundle.object, index, CertificateKind::Trust, certificate, issuer)
+            CertificateRow::new(&bundle.object, index, CertificateKind::Trust, certificate.clone(), issuer)
         }
         Err(problem) => {
             let problem: &String = problem;

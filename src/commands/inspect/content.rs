@@ -46,11 +46,12 @@ impl Source {
     /// A file, or every file of a folder that holds a certificate.
     pub(super) fn of_path(path: &Path) -> Vec<Self> {
         if !path.is_dir() {
-            return vec![Self::of_file(path)];
+            return vec![Self::of_bytes(path, bytes(path))];
         }
         let mut files = Vec::new();
         files_below(path, DEEPEST, &mut files);
-        let found: Vec<Self> = files.iter().map(|file| Self::of_file(file)).filter(Self::is_something).collect();
+        let found: Vec<Self> =
+            files.iter().map(|file| Self::of_bytes(file, regular(file))).filter(Self::is_something).collect();
         let nothing = || vec![Self::unread(path.display().to_string(), "no file in it holds a certificate".to_owned())];
         if found.is_empty() { nothing() } else { found }
     }
@@ -61,7 +62,7 @@ impl Source {
         let name = "standard input".to_owned();
         match std::io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes) {
             Ok(length) if length as u64 > LONGEST => Self::unread(name, format!("it has more than {LONGEST} bytes")),
-            Ok(_) => Self { name, content: Content::of(&bytes, None) },
+            Ok(_) => Self { name, content: Content::of(bytes, None) },
             Err(error) => Self::unread(name, error.to_string()),
         }
     }
@@ -70,10 +71,10 @@ impl Source {
         Self { name, content: Content::Unread(why) }
     }
 
-    fn of_file(path: &Path) -> Self {
+    fn of_bytes(path: &Path, read: std::io::Result<Read>) -> Self {
         let name = path.display().to_string();
-        match bytes(path) {
-            Ok((bytes, mode)) => Self { name, content: Content::of(&bytes, mode) },
+        match read {
+            Ok((bytes, mode)) => Self { name, content: Content::of(bytes, mode) },
             Err(error) => Self::unread(name, error.to_string()),
         }
     }
@@ -95,53 +96,71 @@ impl Source {
     }
 
     /// A row per certificate; what gives none is one row with a problem.
-    pub(super) fn rows(&self, known: &[Certificate]) -> Vec<CertificateRow> {
+    pub(super) fn into_rows(self, known: &[Certificate]) -> Vec<CertificateRow> {
         let path = self.name.as_str();
-        match &self.content {
-            Content::Kubeconfig { conf, mode } => kubeconfig_rows(path, conf, *mode, known),
-            Content::Pem { certificates, keys } => pem_rows(path, certificates, keys, known),
+        match self.content {
+            Content::Kubeconfig { conf, mode } => kubeconfig_rows(path, &conf, mode, known),
+            Content::Pem { certificates, keys } => pem_rows(path, certificates, &keys, known),
             Content::Served(chain) => (0..)
                 .zip(chain)
                 .map(|(index, certificate)| {
-                    let issuer = issuer_of(certificate, known);
+                    let issuer = issuer_of(&certificate, known);
                     CertificateRow::new(path, index, CertificateKind::Served, certificate, issuer)
                 })
                 .collect(),
             Content::Unread(why) => {
                 vec![CertificateRow::broken(path, 0, CertificateKind::Leaf, format!("cannot be read: {why}"))]
             }
-            Content::Silent(why) => vec![CertificateRow::broken(path, 0, CertificateKind::Served, why.clone())],
+            Content::Silent(why) => vec![CertificateRow::broken(path, 0, CertificateKind::Served, why)],
         }
     }
 }
 
 impl Content {
-    fn of(bytes: &[u8], mode: Option<u32>) -> Self {
-        let certificates = Certificate::each_from_pem(bytes);
+    fn of(bytes: Zeroizing<Vec<u8>>, mode: Option<u32>) -> Self {
+        let certificates = Certificate::each_from_pem(&bytes);
         if certificates.is_empty()
             && bytes.len() <= LARGEST_KUBECONFIG
-            && let Ok(text) = std::str::from_utf8(bytes)
+            && let Ok(text) = std::str::from_utf8(&bytes)
             && let Ok(conf) = Kubeconfig::parse(text)
         {
             return Self::Kubeconfig { conf: Box::new(conf), mode };
         }
         if certificates.is_empty()
-            && let Ok(certificate) = Certificate::from_der(bytes)
+            && let Ok(certificate) = Certificate::from_der(&bytes)
         {
             return Self::Pem { certificates: vec![Ok(certificate)], keys: Vec::new() };
         }
-        Self::Pem { certificates, keys: PublicHalf::each_from_pem(bytes) }
+        let keys = PublicHalf::each_from_pem(&bytes);
+        if !certificates.is_empty() {
+            let_go(bytes);
+        }
+        Self::Pem { certificates, keys }
     }
 }
 
+/// To wipe ten thousand certificates takes longer than to decode them: a file of certificates is let go as it is if no key stands in it.
+fn let_go(mut bytes: Zeroizing<Vec<u8>>) {
+    if memchr::memmem::find(&bytes, b"PRIVATE KEY").is_none() {
+        drop(std::mem::take(&mut *bytes));
+    }
+}
+
+/// The bytes of a file, and its mode when it is one.
+type Read = (Zeroizing<Vec<u8>>, Option<u32>);
+
 /// A named pipe would wait for ever for somebody who writes. The pipe of a shell's `<(…)` is a link to one that is open already.
-fn bytes(path: &Path) -> std::io::Result<(Zeroizing<Vec<u8>>, Option<u32>)> {
+fn bytes(path: &Path) -> std::io::Result<Read> {
     // Before it is opened for the first time: that would let its writer go, who then finds nobody.
     if leads_to_pipe(path) {
         let mut bytes = Zeroizing::new(Vec::new());
         std::fs::File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
         return Ok((bytes, None));
     }
+    regular(path)
+}
+
+fn regular(path: &Path) -> std::io::Result<Read> {
     read_whole(path, LONGEST).map(|(bytes, mode)| (bytes, Some(mode)))
 }
 
@@ -168,7 +187,7 @@ fn kubeconfig_rows(path: &str, conf: &Kubeconfig, mode: Option<u32>, known: &[Ce
     let mut rows = Vec::new();
     if let Some(client) = conf.client_certificate() {
         let issuer = issuer_of(&client, known);
-        let mut row = CertificateRow::new(path, 0, CertificateKind::KubeconfigClient, &client, issuer);
+        let mut row = CertificateRow::new(path, 0, CertificateKind::KubeconfigClient, client.clone(), issuer);
         if conf.client_key().is_some_and(|key| !key.matches(&client)) {
             row.fault = Some(Fault::KeyMismatch);
             row.problem = Some("its private key does not belong to the client certificate".to_owned());
@@ -188,8 +207,9 @@ fn kubeconfig_rows(path: &str, conf: &Kubeconfig, mode: Option<u32>, known: &[Ce
         rows.push(row);
     }
     match conf.ca_data() {
-        Ok(trust) => rows.extend(trust.iter().enumerate().map(|(index, ca)| {
-            CertificateRow::new(path, index, CertificateKind::KubeconfigAuthority, ca, issuer_of(ca, known))
+        Ok(trust) => rows.extend(trust.into_iter().enumerate().map(|(index, ca)| {
+            let issuer = issuer_of(&ca, known);
+            CertificateRow::new(path, index, CertificateKind::KubeconfigAuthority, ca, issuer)
         })),
         Err(error) => {
             rows.push(CertificateRow::broken(path, 0, CertificateKind::KubeconfigAuthority, error.to_string()))
@@ -201,7 +221,7 @@ fn kubeconfig_rows(path: &str, conf: &Kubeconfig, mode: Option<u32>, known: &[Ce
 
 fn pem_rows(
     path: &str,
-    certificates: &[Result<Certificate, PkiError>],
+    certificates: Vec<Result<Certificate, PkiError>>,
     keys: &[PublicHalf],
     known: &[Certificate],
 ) -> Vec<CertificateRow> {
@@ -209,15 +229,16 @@ fn pem_rows(
         let nothing = "holds neither a certificate nor a kubeconfig".to_owned();
         return vec![CertificateRow::broken(path, 0, CertificateKind::Leaf, nothing)];
     }
-    let row = |(index, block): (usize, &Result<Certificate, PkiError>)| match block {
+    let pairs = certificates.iter().flatten().any(|certificate| keys.iter().any(|key| key.matches(certificate)));
+    let row = |(index, block): (usize, Result<Certificate, PkiError>)| match block {
         Ok(certificate) => {
             let kind = if certificate.is_ca() { CertificateKind::Authority } else { CertificateKind::Leaf };
-            CertificateRow::new(path, index, kind, certificate, issuer_of(certificate, known))
+            let issuer = issuer_of(&certificate, known);
+            CertificateRow::new(path, index, kind, certificate, issuer)
         }
         Err(error) => CertificateRow::broken(path, index, CertificateKind::Leaf, error.to_string()),
     };
-    let mut rows: Vec<CertificateRow> = certificates.iter().enumerate().map(row).collect();
-    let pairs = certificates.iter().flatten().any(|certificate| keys.iter().any(|key| key.matches(certificate)));
+    let mut rows: Vec<CertificateRow> = certificates.into_iter().enumerate().map(row).collect();
     if let (Some(first), false, false) = (rows.first_mut(), keys.is_empty(), pairs) {
         first.fault.get_or_insert(Fault::KeyMismatch);
         first

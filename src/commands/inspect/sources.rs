@@ -65,10 +65,21 @@ impl SourceArgs {
         if let Some(root) = &self.root {
             add_node(root, self.probe, &known, &mut evidence).await?;
         }
-        let found: Vec<_> = sources.iter().flat_map(|source| source.rows(&known)).collect();
-        evidence.rows.extend(rows_of(None, found, None, &BTreeMap::new()));
-        Ok(Seen { evidence, unread: unread(&sources) })
+        let unread = unread(&sources);
+        let found = sources.into_iter().map(|source| source.into_rows(&known)).fold(Vec::new(), joined);
+        let named = rows_of(None, found, None, &BTreeMap::new());
+        evidence.rows = joined(std::mem::take(&mut evidence.rows), named);
+        Ok(Seen { evidence, unread })
     }
+}
+
+/// Both; where there is no first, the second as it is.
+fn joined<T>(mut first: Vec<T>, second: Vec<T>) -> Vec<T> {
+    if first.is_empty() {
+        return second;
+    }
+    first.extend(second);
+    first
 }
 
 /// Reads the files of a node, and asks its components when they are to be asked.

@@ -119,7 +119,9 @@ fn renewed(item: &Item, elsewhere: bool) -> RenewalRow {
         serial: None,
         not_after: (!elsewhere).then_some(item.not_after),
         cut_short: item.cut_short,
-        key_algorithm: item.new_key.map_or_else(|| old.key_description(), |algorithm| algorithm.to_string()),
+        key_algorithm: item
+            .new_key
+            .map_or_else(|| old.key_description().into_owned(), |algorithm| algorithm.to_string()),
         new_key: item.new_key.is_some(),
         restarts: item.name.restart().and_then(|op| op.restarts().map(str::to_owned)),
     };

@@ -20,7 +20,7 @@ use crate::step::{step, wait_until};
 use crate::{cluster, container, paths, snapshot};
 
 /// A cluster of five nodes is made and kept in three minutes on a slow day.
-const LIFE: &str = "5m";
+const LIFE: &str = "4m";
 /// One of two nodes in one minute.
 const SHORT_LIFE: &str = "150s";
 /// As long as nobody renews them, which takes a minute before their end; and as long again if kubelets did.
