@@ -85,19 +85,32 @@ impl Cri {
     /// # Errors
     /// The runtime does not answer.
     pub async fn ready_pods(&self, component: Component) -> Result<Vec<String>, NodeError> {
+        let pods = self.ready_static_pods().await?.into_iter();
+        Ok(pods.filter(|(name, _)| is_of(component, name)).map(|(_, uid)| uid).collect())
+    }
+
+    /// The same of every other component.
+    ///
+    /// # Errors
+    /// The runtime does not answer.
+    pub async fn other_ready_pods(&self, component: Component) -> Result<Vec<String>, NodeError> {
+        let pods = self.ready_static_pods().await?.into_iter();
+        Ok(pods.filter(|(name, _)| !is_of(component, name)).map(|(_, uid)| uid).collect())
+    }
+
+    /// Names and UIDs.
+    async fn ready_static_pods(&self) -> Result<Vec<(String, String)>, NodeError> {
         let filter = api::PodSandboxFilter {
             label_selector: HashMap::from([(NAMESPACE.to_owned(), "kube-system".to_owned())]),
             ..api::PodSandboxFilter::default()
         };
         let request = api::ListPodSandboxRequest { filter: Some(filter) };
         let answer = self.client.clone().list_pod_sandbox(request).await.map_err(|status| self.failed(&status))?;
-        let name = format!("{}-", component.name());
         let ready = |sandbox: &api::PodSandbox| sandbox.state == api::PodSandboxState::SandboxReady as i32;
         let sandboxes = answer.into_inner().items.into_iter().filter(ready);
         let pods = sandboxes.filter_map(|sandbox| sandbox.metadata);
         // A static pod's UID is a hash without dashes; a pod of the same prefix made by anybody else has a UUID.
-        let pods = pods.filter(|pod| pod.name.starts_with(&name) && !pod.uid.contains('-'));
-        Ok(pods.map(|pod| pod.uid).collect())
+        Ok(pods.filter(|pod| !pod.uid.contains('-')).map(|pod| (pod.name, pod.uid)).collect())
     }
 
     /// Stops a container; one that has ended or is gone is fine. The kubelet starts another one in the same pod, and needs no API server for
@@ -124,6 +137,11 @@ impl Cri {
         let problem = format!("{} ({:?})", status.message(), status.code());
         NodeError::Cri { socket: self.socket.display().to_string(), problem }
     }
+}
+
+/// True for the name of a component's static pod: its own and the node's.
+fn is_of(component: Component, pod: &str) -> bool {
+    pod.strip_prefix(component.name()).is_some_and(|node| node.starts_with('-'))
 }
 
 fn state_of(container: &api::Container) -> ContainerState {

@@ -196,18 +196,21 @@ impl<'a> StaticPods<'a> {
                 tracing::debug!(component = component.name(), attempt, after = ?begun.elapsed(), "static pod runs");
                 return Ok(new);
             }
-            if !accepted && began.in_cgroups(self.layout) {
-                tracing::debug!(component = component.name(), attempt, after = ?tried.elapsed(), "static pod was accepted");
-                accepted = true;
-            }
             if accepted || asked.elapsed() < began.limit(&self.limits) * attempt {
                 return Ok(None);
             }
-            asked = Instant::now();
-            let mirrored = began.in_mirror(&mirror).await;
-            accepted = mirrored == Some(true);
-            let patient = mirrored.is_none() && tried.elapsed() < self.limits.patience * 2u32.pow(attempt - 1);
-            if !accepted && !patient && Instant::now() < end && self.cri.ready_pods(component).await?.is_empty() {
+            let seen = match began {
+                Began::Cgroups(before) => Some(self.has_begun(component, before).await?),
+                Began::Mirror(first) => {
+                    asked = Instant::now();
+                    let mirrored = first.clone().zip(ask(&mirror).await).map(|(first, now)| first != now);
+                    accepted = mirrored == Some(true);
+                    mirrored
+                }
+            };
+            let patient = seen.is_none() && tried.elapsed() < self.limits.patience * 2u32.pow(attempt - 1);
+            let refused = seen != Some(true) && !patient && Instant::now() < end;
+            if refused && self.cri.ready_pods(component).await?.is_empty() {
                 attempt += 1;
                 tracing::debug!(component = component.name(), attempt, "static pod was refused");
                 self.restamp(component, &format!("{stamp} {attempt}"))?;
@@ -216,6 +219,17 @@ impl<'a> StaticPods<'a> {
             Ok(None)
         })
         .await
+    }
+
+    /// True when a static pod has a cgroup that had none, and is not seen to be another component's, restarted at the same time.
+    async fn has_begun(&self, component: Component, before: &[String]) -> Result<bool, NodeError> {
+        let mut fresh = static_pods_of(&pod_cgroups(self.layout));
+        fresh.retain(|pod| !before.contains(pod));
+        if fresh.is_empty() {
+            return Ok(false);
+        }
+        let others = self.cri.other_ready_pods(component).await?;
+        Ok(fresh.iter().any(|pod| !others.contains(pod)))
     }
 
     /// Gives the manifest in the folder another restart annotation.
@@ -277,20 +291,6 @@ impl Began {
         match self {
             Self::Cgroups(_) => limits.begin,
             Self::Mirror(_) => limits.acceptance,
-        }
-    }
-
-    /// True when a static pod has a cgroup that had none.
-    fn in_cgroups(&self, layout: &Layout) -> bool {
-        let Self::Cgroups(before) = self else { return false };
-        static_pods_of(&pod_cgroups(layout)).iter().any(|pod| !before.contains(pod))
-    }
-
-    /// True when another pod has the mirror; `None` when nobody can say that.
-    async fn in_mirror(&self, mirror: &impl AsyncFn() -> Mirror) -> Option<bool> {
-        match self {
-            Self::Cgroups(_) => Some(false),
-            Self::Mirror(first) => Some(ask(mirror).await? != *first.as_ref()?),
         }
     }
 }

@@ -14,6 +14,8 @@ use super::*;
 use crate::plan::{Conf, Op};
 
 const KCM: Component = Component::KubeControllerManager;
+/// UID of another static pod.
+const SCHEDULER: &str = "0000000000000000000000000000beef";
 const CGROUP: &str = "/sys/fs/cgroup/pids/kubepods.slice/kubepods-burstable.slice";
 
 /// What kubelet and runtime would do, seen at each question.
@@ -149,8 +151,11 @@ impl Runtime {
             state: api::PodSandboxState::SandboxReady as i32,
             ..api::PodSandbox::default()
         };
-        // Somebody else's pod, with a name that begins alike, is always there.
-        let mut items = vec![sandbox("kube-controller-manager-exporter", "12-ab".to_owned())];
+        // Somebody else's pod, with a name that begins alike, and another static pod are always there.
+        let mut items = vec![
+            sandbox("kube-controller-manager-exporter", "12-ab".to_owned()),
+            sandbox("kube-scheduler-cp-1", SCHEDULER.to_owned()),
+        ];
         if played.running.is_some() {
             items.push(sandbox("kube-controller-manager-cp-1", uid(played.containers)));
         }
@@ -271,7 +276,8 @@ async fn a_kubelet_as_slow_to_begin_with_a_pod_as_to_stop_one_is_not_taken_for_r
     assert!(yaml.contains("restarted-at: now\n"), "it was offered again: {yaml}");
 }
 
-/// Neither a static pod that has a cgroup all the time, nor a pod of somebody else that gets one meanwhile, is the one that is waited for.
+/// Neither a static pod that has a cgroup all the time, nor another component's or somebody else's pod that gets one meanwhile, is the one
+/// that is waited for.
 #[tokio::test]
 async fn the_cgroup_of_another_pod_does_not_hide_a_refusal() {
     let fixture = Fixture::new();
@@ -287,7 +293,9 @@ async fn the_cgroup_of_another_pod_does_not_hide_a_refusal() {
         while !runtime.log().contains(&"refused") {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        fs::create_dir(cgroup(&fixture, "6a2f3d0e_1b1c_4a0e_9e57_0d6a5b1c2d3e")).unwrap();
+        for uid in [SCHEDULER, "6a2f3d0e_1b1c_4a0e_9e57_0d6a5b1c2d3e"] {
+            fs::create_dir(cgroup(&fixture, uid)).unwrap();
+        }
     };
     let (new, ()) =
         tokio::join!(pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen), strangers);
