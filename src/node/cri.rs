@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use super::error::NodeError;
 use crate::plan::Component;
 
+const SYSTEM: &str = "kube-system";
 const NAMESPACE: &str = "io.kubernetes.pod.namespace";
 const POD_UID: &str = "io.kubernetes.pod.uid";
 const CONTAINER: &str = "io.kubernetes.container.name";
@@ -35,6 +36,21 @@ pub struct ContainerState {
     pub running: bool,
     /// When it was created: before its process started and before its mounts were resolved, so what is older was seen by it.
     pub created: Timestamp,
+}
+
+/// The sandbox of a static pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Name of the pod: the component's and the node's.
+    pub pod: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its UID: the kubelet's hash of the manifest.
+    pub pod_uid: String,
+    /// True while it is ready.
+    pub ready: bool,
+    /// The pod's annotations, as the manifest has them (`pkg/kubelet/kuberuntime/labels.go`, `newPodAnnotations`).
+    pub annotations: HashMap<String, String>,
 }
 
 /// A connection that is made when it is first needed, and again after a restart of the runtime.
@@ -64,7 +80,7 @@ impl Cri {
     /// The runtime does not answer.
     pub async fn containers(&self, component: Component) -> Result<Vec<ContainerState>, NodeError> {
         let labels = HashMap::from([
-            (NAMESPACE.to_owned(), "kube-system".to_owned()),
+            (NAMESPACE.to_owned(), SYSTEM.to_owned()),
             (CONTAINER.to_owned(), component.name().to_owned()),
         ]);
         let mut all: Vec<ContainerState> = self.list(labels).await?.iter().map(state_of).collect();
@@ -85,32 +101,29 @@ impl Cri {
     /// # Errors
     /// The runtime does not answer.
     pub async fn ready_pods(&self, component: Component) -> Result<Vec<String>, NodeError> {
-        let pods = self.ready_static_pods().await?.into_iter();
-        Ok(pods.filter(|(name, _)| is_of(component, name)).map(|(_, uid)| uid).collect())
+        let ready = self.sandboxes().await?.into_iter().filter(|sandbox| sandbox.ready && sandbox.is_of(component));
+        Ok(ready.map(|sandbox| sandbox.pod_uid).collect())
     }
 
-    /// The same of every other component.
+    /// Every sandbox of a static pod, ready or not.
     ///
     /// # Errors
     /// The runtime does not answer.
-    pub async fn other_ready_pods(&self, component: Component) -> Result<Vec<String>, NodeError> {
-        let pods = self.ready_static_pods().await?.into_iter();
-        Ok(pods.filter(|(name, _)| !is_of(component, name)).map(|(_, uid)| uid).collect())
-    }
-
-    /// Names and UIDs.
-    async fn ready_static_pods(&self) -> Result<Vec<(String, String)>, NodeError> {
-        let filter = api::PodSandboxFilter {
-            label_selector: HashMap::from([(NAMESPACE.to_owned(), "kube-system".to_owned())]),
-            ..api::PodSandboxFilter::default()
-        };
-        let request = api::ListPodSandboxRequest { filter: Some(filter) };
+    pub async fn sandboxes(&self) -> Result<Vec<Sandbox>, NodeError> {
+        let request = api::ListPodSandboxRequest::default();
         let answer = self.client.clone().list_pod_sandbox(request).await.map_err(|status| self.failed(&status))?;
-        let ready = |sandbox: &api::PodSandbox| sandbox.state == api::PodSandboxState::SandboxReady as i32;
-        let sandboxes = answer.into_inner().items.into_iter().filter(ready);
-        let pods = sandboxes.filter_map(|sandbox| sandbox.metadata);
-        // A static pod's UID is a hash without dashes; a pod of the same prefix made by anybody else has a UUID.
-        Ok(pods.filter(|pod| !pod.uid.contains('-')).map(|pod| (pod.name, pod.uid)).collect())
+        let sandbox = |sandbox: api::PodSandbox| {
+            let pod = sandbox.metadata?;
+            // A static pod's UID is a hash without dashes; that of any other pod is a UUID.
+            (!pod.uid.contains('-')).then_some(Sandbox {
+                pod: pod.name,
+                namespace: pod.namespace,
+                pod_uid: pod.uid,
+                ready: sandbox.state == api::PodSandboxState::SandboxReady as i32,
+                annotations: sandbox.annotations,
+            })
+        };
+        Ok(answer.into_inner().items.into_iter().filter_map(sandbox).collect())
     }
 
     /// Stops a container; one that has ended or is gone is fine. The kubelet starts another one in the same pod, and needs no API server for
@@ -139,9 +152,13 @@ impl Cri {
     }
 }
 
-/// True for the name of a component's static pod: its own and the node's.
-fn is_of(component: Component, pod: &str) -> bool {
-    pod.strip_prefix(component.name()).is_some_and(|node| node.starts_with('-'))
+impl Sandbox {
+    /// True for the static pod of a component of the control plane.
+    #[must_use]
+    pub fn is_of(&self, component: Component) -> bool {
+        let node = self.pod.strip_prefix(component.name());
+        self.namespace == SYSTEM && node.is_some_and(|node| node.starts_with('-'))
+    }
 }
 
 fn state_of(container: &api::Container) -> ContainerState {

@@ -213,9 +213,11 @@ impl Reader<'_> {
         self.reading.rows.push(CertificateRow::broken(named, index, kind, problem));
     }
 
-    /// Notes the key's mode and whether it belongs to a certificate of `named` (in a bundle: to any of them). Returns whose key it is.
+    /// Notes the key's mode and whether it belongs to a certificate of `named` (in a bundle: to any of them). Returns whose key it is
+    /// when it stands there itself: nobody works with a CA's key behind a link.
     fn check_key(&mut self, named: &str, certificates: &[Certificate], key: &str) -> Option<CaId> {
-        let path = self.layout.resolve(&self.layout.path(key));
+        let place = self.layout.path(key);
+        let path = self.layout.resolve(&place);
         if !path.exists() {
             let lacks =
                 |row: &&mut CertificateRow| row.path == named && row.index == 0 && row.kind == CertificateKind::Leaf;
@@ -238,7 +240,7 @@ impl Reader<'_> {
                 (row.fault, row.problem) = (Some(fault), Some(problem));
             }
         }
-        key.ok().flatten().map(|key| key.ca_id())
+        key.ok().flatten().filter(|_| path == place).map(|key| key.ca_id())
     }
 
     fn last_key_mode(&mut self, named: &str) {

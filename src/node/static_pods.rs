@@ -47,7 +47,7 @@ const LIMITS: Limits = Limits {
     stop: Duration::from_secs(60),
     finish: Duration::from_secs(5),
     settle: Duration::from_millis(1500),
-    begin: Duration::from_secs(1),
+    begin: Duration::from_millis(1500),
     begin_at_most: Duration::from_secs(6),
     acceptance: Duration::from_secs(4),
     patience: Duration::from_secs(6),
@@ -192,17 +192,19 @@ impl<'a> StaticPods<'a> {
         self.wait(self.limits.start, format!("{} has not started", component.name()), async || {
             let running = self.cri.running(component).await?;
             let new = running.filter(|new| before.iter().all(|old| old.id != new.id));
-            if new.is_some() {
+            if let Some(new) = new
+                && self.has_stamp(&new, &stamped(stamp, attempt)).await?
+            {
                 tracing::debug!(component = component.name(), attempt, after = ?begun.elapsed(), "static pod runs");
-                return Ok(new);
+                return Ok(Some(new));
             }
             if accepted || asked.elapsed() < began.limit(&self.limits) * attempt {
                 return Ok(None);
             }
+            asked = Instant::now();
             let seen = match began {
                 Began::Cgroups(before) => Some(self.has_begun(component, before).await?),
                 Began::Mirror(first) => {
-                    asked = Instant::now();
                     let mirrored = first.clone().zip(ask(&mirror).await).map(|(first, now)| first != now);
                     accepted = mirrored == Some(true);
                     mirrored
@@ -213,7 +215,7 @@ impl<'a> StaticPods<'a> {
             if refused && self.cri.ready_pods(component).await?.is_empty() {
                 attempt += 1;
                 tracing::debug!(component = component.name(), attempt, "static pod was refused");
-                self.restamp(component, &format!("{stamp} {attempt}"))?;
+                self.restamp(component, &stamped(stamp, attempt))?;
                 (tried, asked) = (Instant::now(), Instant::now());
             }
             Ok(None)
@@ -228,8 +230,18 @@ impl<'a> StaticPods<'a> {
         if fresh.is_empty() {
             return Ok(false);
         }
-        let others = self.cri.other_ready_pods(component).await?;
-        Ok(fresh.iter().any(|pod| !others.contains(pod)))
+        let sandboxes = self.cri.sandboxes().await?;
+        let others: Vec<&String> =
+            sandboxes.iter().filter(|sandbox| !sandbox.is_of(component)).map(|sandbox| &sandbox.pod_uid).collect();
+        Ok(fresh.iter().any(|pod| !others.contains(&pod)))
+    }
+
+    /// False for a container of a manifest that another one has replaced meanwhile: the kubelet began with it after all, and is about to end
+    /// it.
+    async fn has_stamp(&self, container: &ContainerState, stamp: &str) -> Result<bool, NodeError> {
+        let sandboxes = self.cri.sandboxes().await?;
+        let of_it = sandboxes.iter().find(|sandbox| sandbox.pod_uid == container.pod_uid);
+        Ok(of_it.and_then(|sandbox| sandbox.annotations.get(manifest::RESTARTED_AT)).is_none_or(|has| has == stamp))
     }
 
     /// Gives the manifest in the folder another restart annotation.
@@ -277,14 +289,15 @@ impl<'a> StaticPods<'a> {
 enum Began {
     /// The static pods that had a cgroup.
     Cgroups(Vec<String>),
-    /// Where no cgroups are mounted: the pod that had a mirror, as far as the API server says so.
+    /// Where none had one: the pod that had a mirror, as far as the API server says so.
     Mirror(Option<Option<String>>),
 }
 
 impl Began {
     async fn before(layout: &Layout, mirror: &impl AsyncFn() -> Mirror) -> Self {
-        let cgroups = pod_cgroups(layout);
-        if cgroups.is_empty() { Self::Mirror(ask(mirror).await) } else { Self::Cgroups(static_pods_of(&cgroups)) }
+        let pods = static_pods_of(&pod_cgroups(layout));
+        // The others of a control plane run. Without a cgroup for any, this kubelet makes none (`cgroupsPerQOS`), or nothing runs.
+        if pods.is_empty() { Self::Mirror(ask(mirror).await) } else { Self::Cgroups(pods) }
     }
 
     const fn limit(&self, limits: &Limits) -> Duration {
@@ -293,6 +306,11 @@ impl Began {
             Self::Mirror(_) => limits.acceptance,
         }
     }
+}
+
+/// The text of the annotation for this attempt.
+fn stamped(stamp: &str, attempt: u32) -> String {
+    if attempt == 1 { stamp.to_owned() } else { format!("{stamp} {attempt}") }
 }
 
 /// What the API server has a mirror of; `None` when it does not say so in time.
@@ -367,7 +385,8 @@ fn static_pods_of(cgroups: &[PathBuf]) -> Vec<String> {
 /// version 1 or 2).
 fn pod_cgroups(layout: &Layout) -> Vec<PathBuf> {
     let top = layout.path("/sys/fs/cgroup");
-    let pods = |path: &Path| name_of(path).starts_with("kubepods");
+    // With `cgroupRoot`, systemd's names begin with that of the root.
+    let pods = |path: &Path| name_of(path).contains("kubepods");
     let mut parents: Vec<PathBuf> = folders(&top).into_iter().filter(|path| !pods(path)).collect();
     parents.push(top);
     let roots = parents.iter().flat_map(|parent| folders(parent)).filter(|path| pods(path));

@@ -139,9 +139,10 @@ impl Content {
     }
 }
 
-/// To wipe ten thousand certificates takes longer than to decode them: a file of certificates is let go as it is if no key stands in it.
+/// To wipe ten thousand certificates takes longer than to decode them: a bundle too long for a kubeconfig is let go as it is if no key stands in
+/// it.
 fn let_go(mut bytes: Zeroizing<Vec<u8>>) {
-    if memchr::memmem::find(&bytes, b"PRIVATE KEY").is_none() {
+    if bytes.len() > LARGEST_KUBECONFIG && memchr::memmem::find(&bytes, b"PRIVATE KEY").is_none() {
         drop(std::mem::take(&mut *bytes));
     }
 }

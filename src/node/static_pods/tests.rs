@@ -14,8 +14,11 @@ use super::*;
 use crate::plan::{Conf, Op};
 
 const KCM: Component = Component::KubeControllerManager;
-/// UID of another static pod.
+/// Number of the container of a refused manifest.
+const OVERTAKEN: usize = 99;
+/// UIDs of two other static pods: of one that runs all the time, and of one that is restarted too.
 const SCHEDULER: &str = "0000000000000000000000000000beef";
+const APISERVER: &str = "0000000000000000000000000000cafe";
 const CGROUP: &str = "/sys/fs/cgroup/pids/kubepods.slice/kubepods-burstable.slice";
 
 /// What kubelet and runtime would do, seen at each question.
@@ -30,6 +33,8 @@ struct Played {
     /// How many manifests the kubelet refuses: it does not come back to them.
     refuses: usize,
     refused: Option<String>,
+    /// How many questions a refused manifest runs after all, after another one has replaced it.
+    overtaken: usize,
     /// How many questions the kubelet does not look at a new manifest.
     hesitates: usize,
     /// How many questions a new manifest waits for its container, and which pod has a mirror meanwhile.
@@ -67,6 +72,7 @@ impl Runtime {
             played: Mutex::new(played),
         });
         fs::create_dir_all(&runtime.cgroup).unwrap();
+        fs::create_dir(cgroup(fixture, SCHEDULER)).unwrap();
         let listener = UnixListener::bind(socket).unwrap();
         let serving = Arc::clone(&runtime);
         tokio::spawn(async move {
@@ -106,6 +112,10 @@ impl Runtime {
                 played.log.push("stopped");
             }
         } else if !played.deaf && played.running.is_none() && manifest.is_some() && manifest != played.refused {
+            if played.refused.is_some() && played.overtaken > 0 {
+                played.overtaken -= 1;
+                return api::ListContainersResponse { containers: vec![container(OVERTAKEN, true)] };
+            }
             if played.hesitates > 0 {
                 played.hesitates -= 1;
                 return api::ListContainersResponse::default();
@@ -129,35 +139,24 @@ impl Runtime {
             played.containers += 1;
             played.log.push("started");
         }
-        let labels = [("io.kubernetes.pod.uid", uid(played.containers))];
-        let container = api::Container {
-            id: format!("c{}", played.containers),
-            created_at: 1_000_000_000 * i64::try_from(played.containers + 1).unwrap(),
-            state: i32::from(played.running.is_none()) + api::ContainerState::ContainerRunning as i32,
-            labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            ..api::Container::default()
-        };
-        api::ListContainersResponse { containers: vec![container] }
+        api::ListContainersResponse { containers: vec![container(played.containers, played.running.is_some())] }
     }
 
     fn sandboxes(&self) -> api::ListPodSandboxResponse {
         let played = self.played.lock().unwrap();
-        let sandbox = |name: &str, uid: String| api::PodSandbox {
-            metadata: Some(api::PodSandboxMetadata {
-                name: name.to_owned(),
-                uid,
-                ..api::PodSandboxMetadata::default()
-            }),
-            state: api::PodSandboxState::SandboxReady as i32,
-            ..api::PodSandbox::default()
-        };
-        // Somebody else's pod, with a name that begins alike, and another static pod are always there.
+        // Somebody else's pod, with a name that begins alike, and other static pods are always there.
         let mut items = vec![
-            sandbox("kube-controller-manager-exporter", "12-ab".to_owned()),
-            sandbox("kube-scheduler-cp-1", SCHEDULER.to_owned()),
+            sandbox("kube-controller-manager-exporter", "12-ab".to_owned(), None),
+            sandbox("kube-scheduler-cp-1", SCHEDULER.to_owned(), None),
+            sandbox("kube-apiserver-cp-1", APISERVER.to_owned(), None),
         ];
+        if played.refused.is_some() {
+            let state = api::PodSandboxState::SandboxNotready as i32;
+            let old = sandbox("kube-controller-manager-cp-1", uid(OVERTAKEN), played.refused.as_deref());
+            items.push(api::PodSandbox { state, ..old });
+        }
         if played.running.is_some() {
-            items.push(sandbox("kube-controller-manager-cp-1", uid(played.containers)));
+            items.push(sandbox("kube-controller-manager-cp-1", uid(played.containers), played.running.as_deref()));
         }
         api::ListPodSandboxResponse { items }
     }
@@ -177,6 +176,34 @@ impl Runtime {
 
     fn log(&self) -> Vec<&'static str> {
         self.played.lock().unwrap().log.clone()
+    }
+}
+
+fn container(number: usize, running: bool) -> api::Container {
+    api::Container {
+        id: format!("c{number}"),
+        created_at: 1_000_000_000 * i64::try_from(number + 1).unwrap(),
+        state: i32::from(!running) + api::ContainerState::ContainerRunning as i32,
+        labels: [("io.kubernetes.pod.uid".to_owned(), uid(number))].into(),
+        ..api::Container::default()
+    }
+}
+
+/// A ready one, with the annotations of the manifest.
+fn sandbox(name: &str, uid: String, manifest: Option<&str>) -> api::PodSandbox {
+    let stamp = manifest
+        .and_then(|yaml| yaml.split("certctl.dev/restarted-at: ").nth(1)?.lines().next())
+        .map(|stamp| stamp.trim_matches(['"', '\'']));
+    api::PodSandbox {
+        metadata: Some(api::PodSandboxMetadata {
+            name: name.to_owned(),
+            namespace: "kube-system".to_owned(),
+            uid,
+            ..api::PodSandboxMetadata::default()
+        }),
+        state: api::PodSandboxState::SandboxReady as i32,
+        annotations: stamp.map(|stamp| ("certctl.dev/restarted-at".to_owned(), stamp.to_owned())).into_iter().collect(),
+        ..api::PodSandbox::default()
     }
 }
 
@@ -247,6 +274,24 @@ async fn a_refused_pod_is_offered_again_under_another_uid() {
     assert!(!left_over(&fixture));
 }
 
+/// It was not refused, only late, and is ended when the kubelet sees its successor: to take it for the new one would be too early.
+#[tokio::test]
+async fn the_container_of_a_manifest_that_was_replaced_meanwhile_is_not_the_new_one() {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, 0);
+    fs::remove_dir(&runtime.cgroup).unwrap();
+    {
+        let mut played = runtime.played.lock().unwrap();
+        (played.refuses, played.overtaken) = (1, 3);
+    }
+    let node = Node::open(fixture.root.path());
+    let mut pods = node.static_pods();
+    pods.limits.begin = ASK * 2;
+    let new = pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
+    assert_eq!((new.id.as_str(), runtime.played.lock().unwrap().overtaken), ("c1", 0));
+    assert_eq!(runtime.log(), ["stopped", "refused", "started"]);
+}
+
 /// The kubelet has taken it and is slow: offered again, it would be started twice.
 #[tokio::test]
 async fn a_pod_with_a_new_cgroup_is_waited_for() {
@@ -293,7 +338,7 @@ async fn the_cgroup_of_another_pod_does_not_hide_a_refusal() {
         while !runtime.log().contains(&"refused") {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        for uid in [SCHEDULER, "6a2f3d0e_1b1c_4a0e_9e57_0d6a5b1c2d3e"] {
+        for uid in [APISERVER, "6a2f3d0e_1b1c_4a0e_9e57_0d6a5b1c2d3e"] {
             fs::create_dir(cgroup(&fixture, uid)).unwrap();
         }
     };
@@ -311,9 +356,12 @@ async fn where_nothing_is_seen_a_refused_pod_is_offered_again_after_more_patienc
     runtime.played.lock().unwrap().refuses = 2;
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
-    (pods.limits.settle, pods.limits.acceptance, pods.limits.patience) = (ASK, ASK, ASK * 2);
+    (pods.limits.settle, pods.limits.acceptance, pods.limits.patience) = (ASK, ASK, ASK * 20);
+    let begun = Instant::now();
     pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
     assert_eq!(runtime.log(), ["stopped", "refused", "refused", "started"]);
+    // Twice as long after the first refusal.
+    assert!(begun.elapsed() >= ASK * 60, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -494,15 +542,21 @@ async fn without_cgroups_the_manifest_stays_out_for_the_settling_time() {
 #[test]
 fn cgroups_are_found_under_every_driver_and_version() {
     for path in [
-        "/sys/fs/cgroup/memory/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12_ab.slice",
-        "/sys/fs/cgroup/kubepods.slice/kubepods-pod12_ab.slice",
-        "/sys/fs/cgroup/pids/kubepods/besteffort/pod12-ab",
-        "/sys/fs/cgroup/kubepods/pod12-ab",
+        "/sys/fs/cgroup/memory/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podUID.slice",
+        "/sys/fs/cgroup/kubepods.slice/kubepods-podUID.slice",
+        "/sys/fs/cgroup/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-podUID.slice",
+        "/sys/fs/cgroup/pids/kubepods/besteffort/podUID",
+        "/sys/fs/cgroup/kubepods/podUID",
     ] {
+        let (escaped, hash) = (if path.contains(".slice") { "12_ab" } else { "12-ab" }, uid(7));
         let root = tempfile::tempdir().unwrap();
         let layout = Layout::new(root.path());
-        fs::create_dir_all(layout.path(path)).unwrap();
-        assert!(has_cgroup(&pod_cgroups(&layout), "12-ab"), "{path}");
-        assert!(!has_cgroup(&pod_cgroups(&layout), "34-cd"), "{path}");
+        for uid in [escaped, &hash] {
+            fs::create_dir_all(layout.path(&path.replace("UID", uid))).unwrap();
+        }
+        let cgroups = pod_cgroups(&layout);
+        assert!(has_cgroup(&cgroups, "12-ab"), "{path}");
+        assert!(!has_cgroup(&cgroups, "34-cd"), "{path}");
+        assert_eq!(static_pods_of(&cgroups), [hash], "{path}");
     }
 }

@@ -37,6 +37,23 @@ fn a_stock_node_is_read_whole() {
     assert_eq!(serde_json::from_str::<Vec<CertificateRow>>(&json).unwrap(), reading.rows);
 }
 
+/// Whoever works with the key takes it from its place: a link out of the agent's view of the node leads nowhere.
+#[test]
+fn a_ca_key_counts_where_it_can_be_worked_with() {
+    let fixture = Fixture::new();
+    let (ca, key) = (fixture.ca_id(), fixture.layout.path("/etc/kubernetes/pki/ca.key"));
+    let elsewhere = fixture.layout.path("/etc/kubernetes/secure/ca.key");
+    fs::create_dir(elsewhere.parent().unwrap()).unwrap();
+    fs::rename(&key, &elsewhere).unwrap();
+    std::os::unix::fs::symlink("/etc/kubernetes/secure/ca.key", &key).unwrap();
+    assert_eq!(read_disk(&fixture.layout, &[]).state.ca_key, None);
+    fs::remove_file(&key).unwrap();
+    std::os::unix::fs::symlink("../secure/ca.key", &key).unwrap();
+    assert_eq!(read_disk(&fixture.layout, &[]).state.ca_key.as_ref(), Some(&ca));
+    fs::remove_file(fixture.layout.path("/etc/kubernetes/pki/ca.crt")).unwrap();
+    assert_eq!(read_disk(&fixture.layout, &[]).state.ca_key.as_ref(), Some(&ca), "without its certificate");
+}
+
 #[test]
 fn one_broken_file_hides_nothing_else() {
     let fixture = Fixture::new();

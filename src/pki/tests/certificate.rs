@@ -87,6 +87,30 @@ fn a_bundle_keeps_its_order_whatever_the_line_ends() {
 }
 
 #[test]
+fn a_certificate_is_read_whatever_the_length_of_its_lines() {
+    let ca = kubernetes_ca(KeyAlgorithm::Rsa2048);
+    let stock = ca.certificate().to_pem();
+    let lines: Vec<&str> = stock.lines().collect();
+    let (first, body, last) = (lines[0], lines[1..lines.len() - 1].concat(), lines[lines.len() - 1]);
+    let cut = |columns: usize| {
+        let parts = body.as_bytes().chunks(columns).map(|part| std::str::from_utf8(part).unwrap());
+        format!("{first}\n{}\n{last}\n", parts.collect::<Vec<_>>().join("\n"))
+    };
+    assert_eq!(cut(64), stock);
+    let odd = [
+        cut(63),
+        cut(65),
+        cut(76),
+        cut(body.len()),
+        stock.replacen(lines[1], &format!("{}\n{}", &lines[1][..10], &lines[1][10..]), 1),
+        stock.replacen(&format!("\n{last}"), &format!("\n\n{last}"), 1),
+    ];
+    for pem in odd {
+        assert_eq!(Certificate::all_from_pem(pem.as_bytes()), Ok(vec![ca.certificate().clone()]), "{pem}");
+    }
+}
+
+#[test]
 fn bytes_after_a_certificate_are_refused() {
     let mut der = kubernetes_ca(KeyAlgorithm::EcdsaP256).certificate().der().to_vec();
     der.push(0);
