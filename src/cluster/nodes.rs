@@ -18,6 +18,10 @@ pub async fn list(cluster: &Cluster) -> Result<Vec<Node>, ClusterError> {
     pages(&Api::<Node>::all(cluster.client.clone()), "nodes", |node| vec![node]).await
 }
 
+/// How old a kubelet's word may be, seconds, and twice that: it repeats it every five minutes (`nodeStatusReportFrequency`). What seems older
+/// than that comes from a clock that was set back since the kubelet started.
+const OLDEST: i64 = 600;
+
 /// Every namespace that is there to stay, by name.
 ///
 /// # Errors
@@ -45,8 +49,20 @@ pub async fn heartbeats(cluster: &Cluster) -> Result<Vec<(String, Timestamp)>, C
 /// The Ready condition.
 #[must_use]
 pub fn ready(node: &Node) -> bool {
+    ready_since(node, None)
+}
+
+/// The Ready condition as the kubelet says it that was `started` then, seconds since the Unix epoch. One that has just been restarted often
+/// says first that it is not Ready; until then the word of the one before it stands there. It says something at once, whatever has changed
+/// (`pkg/kubelet/kubelet_node_status.go`, `tryUpdateNodeStatus`), and both times are by the node's clock.
+#[must_use]
+pub fn ready_since(node: &Node, started: Option<i64>) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    conditions.into_iter().flatten().any(|condition| {
+        let said = condition.last_heartbeat_time.as_ref().map(|time| time.0.as_second());
+        let age = started.zip(said).map_or(0, |(started, said)| started.saturating_sub(said));
+        condition.type_ == "Ready" && condition.status == "True" && !(1..OLDEST).contains(&age)
+    })
 }
 
 /// kubeadm's role label; NodeRestriction keeps kubelets from setting it.
@@ -76,4 +92,34 @@ pub fn addresses(node: &Node) -> Vec<String> {
 pub fn kubelet_port(node: &Node) -> i32 {
     let endpoints = node.status.as_ref().and_then(|status| status.daemon_endpoints.as_ref());
     endpoints.and_then(|endpoints| endpoints.kubelet_endpoint.as_ref()).map_or(10250, |endpoint| endpoint.port)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_word_of_the_kubelet_before_does_not_count() {
+        let node = |status: &str| {
+            let condition = json!({"type": "Ready", "status": status, "lastHeartbeatTime": "2026-11-26T17:00:00Z"});
+            serde_json::from_value::<Node>(json!({"status": {"conditions": [condition]}})).unwrap()
+        };
+        let said = "2026-11-26T17:00:00Z".parse::<Timestamp>().unwrap().as_second();
+        for (status, started, ready) in [
+            ("True", None, true),
+            ("True", Some(said - 3600), true),
+            // The same second: it is not said twice.
+            ("True", Some(said), true),
+            ("True", Some(said + 1), false),
+            ("True", Some(said + 299), false),
+            // The clock was set back: by this measure it would not be Ready for an hour.
+            ("True", Some(said + 3600), true),
+            ("False", Some(said - 1), false),
+            ("Unknown", None, false),
+        ] {
+            assert_eq!(ready_since(&node(status), started), ready, "{status}, {started:?}");
+        }
+    }
 }

@@ -75,6 +75,7 @@ fn node_view(
     let own = |endpoint: &str| status.state.endpoints.get(endpoint).cloned().unwrap_or_default();
     let outside = || kubelets.get(name).cloned().unwrap_or_default();
     let kubelet = if status.state.control_plane { own("kubelet") } else { outside() };
+    let started = status.state.loaded.kubelet.as_ref().map(|kubelet| kubelet.started);
     NodeView {
         apiserver: own("kube-apiserver"),
         controller_manager: own("kube-controller-manager"),
@@ -83,7 +84,7 @@ fn node_view(
         target: report.spec.target.clone(),
         problem: status.problem.clone(),
         responding: answered(&status, knowledge) && !knowledge.silent.contains(name),
-        ready: nodes::ready(node),
+        ready: nodes::ready_since(node, started),
         state: status.state,
     }
 }
