@@ -212,6 +212,16 @@ async fn unseen() -> Mirror {
     Err("no answer".into())
 }
 
+/// Nothing happens while the manifest is away, and it comes back as it was but for the annotation.
+async fn restart(pods: &StaticPods<'_>, mirror: impl AsyncFn() -> Mirror) -> Result<ContainerState, NodeError> {
+    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), mirror).await
+}
+
+fn assert_offered_once(fixture: &Fixture) {
+    let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
+    assert!(yaml.contains("restarted-at: now\n"), "it was offered again: {yaml}");
+}
+
 fn left_over(fixture: &Fixture) -> bool {
     fixture.layout.parked(KCM).exists() || fixture.layout.parked_edited(KCM).exists()
 }
@@ -287,7 +297,7 @@ async fn the_container_of_a_manifest_that_was_replaced_meanwhile_is_not_the_new_
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     pods.limits.begin = ASK * 2;
-    let new = pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
+    let new = restart(&pods, unseen).await.unwrap();
     assert_eq!((new.id.as_str(), runtime.played.lock().unwrap().overtaken), ("c1", 0));
     assert_eq!(runtime.log(), ["stopped", "refused", "started"]);
 }
@@ -302,9 +312,8 @@ async fn a_pod_with_a_new_cgroup_is_waited_for() {
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     (pods.limits.begin, pods.limits.patience) = (ASK * 2, ASK * 4);
-    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
-    let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
-    assert!(yaml.contains("restarted-at: now\n"), "it was offered again: {yaml}");
+    restart(&pods, unseen).await.unwrap();
+    assert_offered_once(&fixture);
 }
 
 #[tokio::test]
@@ -316,9 +325,8 @@ async fn a_kubelet_as_slow_to_begin_with_a_pod_as_to_stop_one_is_not_taken_for_r
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     (pods.limits.begin, pods.limits.patience) = (ASK * 2, ASK * 4);
-    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
-    let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
-    assert!(yaml.contains("restarted-at: now\n"), "it was offered again: {yaml}");
+    restart(&pods, unseen).await.unwrap();
+    assert_offered_once(&fixture);
 }
 
 /// Neither a static pod that has a cgroup all the time, nor another component's or somebody else's pod that gets one meanwhile, is the one
@@ -342,8 +350,7 @@ async fn the_cgroup_of_another_pod_does_not_hide_a_refusal() {
             fs::create_dir(cgroup(&fixture, uid)).unwrap();
         }
     };
-    let (new, ()) =
-        tokio::join!(pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen), strangers);
+    let (new, ()) = tokio::join!(restart(&pods, unseen), strangers);
     new.unwrap();
     assert_eq!(runtime.log(), ["stopped", "refused", "started"]);
 }
@@ -358,7 +365,7 @@ async fn where_nothing_is_seen_a_refused_pod_is_offered_again_after_more_patienc
     let mut pods = node.static_pods();
     (pods.limits.settle, pods.limits.acceptance, pods.limits.patience) = (ASK, ASK, ASK * 20);
     let begun = Instant::now();
-    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
+    restart(&pods, unseen).await.unwrap();
     assert_eq!(runtime.log(), ["stopped", "refused", "refused", "started"]);
     // Twice as long after the first refusal.
     assert!(begun.elapsed() >= ASK * 60, "{:?}", begun.elapsed());
@@ -375,7 +382,7 @@ async fn a_pod_whose_mirror_stays_is_offered_again_soon() {
     (pods.limits.acceptance, pods.limits.patience) = (ASK * 2, Duration::from_secs(3600));
     pods.limits.start = Duration::from_secs(20);
     let mirror = async || Ok(Some(runtime.mirror()));
-    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), mirror).await.unwrap();
+    restart(&pods, mirror).await.unwrap();
     assert_eq!(runtime.log(), ["stopped", "refused", "started"]);
 }
 
@@ -390,9 +397,8 @@ async fn a_pod_with_a_new_mirror_is_waited_for() {
     let mut pods = node.static_pods();
     (pods.limits.acceptance, pods.limits.patience) = (ASK * 2, ASK * 4);
     let mirror = async || Ok(Some(runtime.mirror()));
-    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), mirror).await.unwrap();
-    let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
-    assert!(yaml.contains("restarted-at: now\n"), "it was offered again: {yaml}");
+    restart(&pods, mirror).await.unwrap();
+    assert_offered_once(&fixture);
 }
 
 #[tokio::test]
@@ -404,9 +410,8 @@ async fn where_mirrors_are_not_seen_a_kubelet_as_slow_to_start_a_pod_as_to_stop_
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     (pods.limits.acceptance, pods.limits.patience) = (ASK * 2, ASK * 4);
-    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
-    let yaml = fs::read_to_string(fixture.layout.manifest(KCM)).unwrap();
-    assert!(yaml.contains("restarted-at: now\n"), "it was offered again: {yaml}");
+    restart(&pods, unseen).await.unwrap();
+    assert_offered_once(&fixture);
 }
 
 #[tokio::test]
@@ -416,7 +421,7 @@ async fn a_pod_that_is_never_finished_only_costs_time() {
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     pods.limits.finish = ASK * 3;
-    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
+    restart(&pods, unseen).await.unwrap();
     assert!(runtime.cgroup.exists());
 }
 
@@ -452,7 +457,7 @@ async fn a_dropped_restart_puts_the_manifest_back() {
         }
     };
     tokio::select! {
-        ended = pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen) => panic!("{ended:?}"),
+        ended = restart(&pods, unseen) => panic!("{ended:?}"),
         () = seen_out => {}
     }
     assert_eq!(fs::read_to_string(fixture.layout.manifest(KCM)).unwrap(), KCM_MANIFEST);
@@ -467,7 +472,7 @@ async fn a_kubelet_that_does_not_act_is_named_and_the_manifest_goes_back() {
     let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     pods.limits.stop = Duration::from_secs(1);
-    let error = pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap_err();
+    let error = restart(&pods, unseen).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "kube-controller-manager has not stopped for 1 s: see journalctl -u kubelet on the node"
@@ -534,7 +539,7 @@ async fn without_cgroups_the_manifest_stays_out_for_the_settling_time() {
     let mut pods = node.static_pods();
     pods.limits.settle = Duration::from_millis(300);
     let started = Instant::now();
-    pods.restart(KCM, "now", async || Ok(()), |yaml| Ok(yaml.to_owned()), unseen).await.unwrap();
+    restart(&pods, unseen).await.unwrap();
     assert!(started.elapsed() >= Duration::from_millis(300));
     assert_eq!(runtime.log(), ["stopped", "started"]);
 }
