@@ -17,6 +17,7 @@ use x509_cert::ext::Extension;
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
 use super::{CaId, KeyAlgorithm, PkiError, extension, names, pem, public_key};
+pub use words::Words;
 
 /// A certificate. Equal when the DER is. Cheap to clone.
 #[derive(Clone)]
@@ -291,8 +292,6 @@ impl Certificate {
         self.issuer_der() == issuer.subject_der() && public_key::made_signature(issuer.spki_der(), &self.0.der)
     }
 }
-
-pub use words::Words;
 
 pub(super) fn unreadable(reason: String) -> PkiError {
     PkiError::Certificate { reason }

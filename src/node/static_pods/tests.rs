@@ -57,8 +57,12 @@ fn uid(containers: usize) -> String {
     format!("{containers:032x}")
 }
 
+fn slice(uid: &str) -> String {
+    format!("kubepods-burstable-pod{uid}.slice")
+}
+
 fn cgroup(fixture: &Fixture, uid: &str) -> PathBuf {
-    fixture.layout.path(CGROUP).join(format!("kubepods-burstable-pod{uid}.slice"))
+    fixture.layout.path(CGROUP).join(slice(uid))
 }
 
 impl Runtime {
@@ -128,8 +132,7 @@ impl Runtime {
             }
             played.mirrored = played.containers + 1;
             if let Some(class) = self.cgroup.parent().filter(|class| class.exists()) {
-                fs::create_dir_all(class.join(format!("kubepods-burstable-pod{}.slice", uid(played.mirrored))))
-                    .unwrap();
+                fs::create_dir_all(class.join(slice(&uid(played.mirrored)))).unwrap();
             }
             if played.dawdles > 0 {
                 played.dawdles -= 1;
@@ -163,11 +166,6 @@ impl Runtime {
 
     fn mirror(&self) -> String {
         uid(self.played.lock().unwrap().mirrored)
-    }
-
-    /// As on a node where no cgroups are mounted.
-    fn blind(fixture: &Fixture) {
-        fs::remove_dir_all(fixture.layout.path("/sys/fs/cgroup")).unwrap();
     }
 
     fn note(&self, event: &'static str) {
@@ -210,6 +208,22 @@ fn sandbox(name: &str, uid: String, manifest: Option<&str>) -> api::PodSandbox {
 /// The API server does not answer.
 async fn unseen() -> Mirror {
     Err("no answer".into())
+}
+
+/// A node whose kubelet finishes a pod as soon as its container is gone, after so many questions.
+fn prompt(lingers: usize) -> (Fixture, Arc<Runtime>, Node) {
+    let fixture = Fixture::new();
+    let runtime = Runtime::start(&fixture, lingers);
+    fs::remove_dir(&runtime.cgroup).unwrap();
+    let node = Node::open(fixture.root.path());
+    (fixture, runtime, node)
+}
+
+/// The same where no cgroups are mounted.
+fn blind(lingers: usize) -> (Fixture, Arc<Runtime>, Node) {
+    let (fixture, runtime, node) = prompt(lingers);
+    fs::remove_dir_all(fixture.layout.path("/sys/fs/cgroup")).unwrap();
+    (fixture, runtime, node)
 }
 
 /// Nothing happens while the manifest is away, and it comes back as it was but for the annotation.
@@ -268,11 +282,8 @@ async fn the_manifest_stays_out_while_the_pod_has_a_cgroup() {
 
 #[tokio::test]
 async fn a_refused_pod_is_offered_again_under_another_uid() {
-    let fixture = Fixture::new();
-    let runtime = Runtime::start(&fixture, 0);
-    fs::remove_dir(&runtime.cgroup).unwrap();
+    let (fixture, runtime, node) = prompt(0);
     runtime.played.lock().unwrap().refuses = 2;
-    let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     // The API server is not needed to see it.
     (pods.limits.begin, pods.limits.patience) = (ASK * 2, Duration::from_secs(3600));
@@ -287,14 +298,11 @@ async fn a_refused_pod_is_offered_again_under_another_uid() {
 /// It was not refused, only late, and is ended when the kubelet sees its successor: to take it for the new one would be too early.
 #[tokio::test]
 async fn the_container_of_a_manifest_that_was_replaced_meanwhile_is_not_the_new_one() {
-    let fixture = Fixture::new();
-    let runtime = Runtime::start(&fixture, 0);
-    fs::remove_dir(&runtime.cgroup).unwrap();
+    let (_fixture, runtime, node) = prompt(0);
     {
         let mut played = runtime.played.lock().unwrap();
         (played.refuses, played.overtaken) = (1, 3);
     }
-    let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     pods.limits.begin = ASK * 2;
     let new = restart(&pods, unseen).await.unwrap();
@@ -305,11 +313,8 @@ async fn the_container_of_a_manifest_that_was_replaced_meanwhile_is_not_the_new_
 /// The kubelet has taken it and is slow: offered again, it would be started twice.
 #[tokio::test]
 async fn a_pod_with_a_new_cgroup_is_waited_for() {
-    let fixture = Fixture::new();
-    let runtime = Runtime::start(&fixture, 0);
-    fs::remove_dir(&runtime.cgroup).unwrap();
+    let (fixture, runtime, node) = prompt(0);
     runtime.played.lock().unwrap().dawdles = 30;
-    let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     (pods.limits.begin, pods.limits.patience) = (ASK * 2, ASK * 4);
     restart(&pods, unseen).await.unwrap();
@@ -318,11 +323,8 @@ async fn a_pod_with_a_new_cgroup_is_waited_for() {
 
 #[tokio::test]
 async fn a_kubelet_as_slow_to_begin_with_a_pod_as_to_stop_one_is_not_taken_for_refusing() {
-    let fixture = Fixture::new();
-    let runtime = Runtime::start(&fixture, 20);
-    fs::remove_dir(&runtime.cgroup).unwrap();
+    let (fixture, runtime, node) = prompt(20);
     runtime.played.lock().unwrap().hesitates = 20;
-    let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     (pods.limits.begin, pods.limits.patience) = (ASK * 2, ASK * 4);
     restart(&pods, unseen).await.unwrap();
@@ -333,12 +335,9 @@ async fn a_kubelet_as_slow_to_begin_with_a_pod_as_to_stop_one_is_not_taken_for_r
 /// that is waited for.
 #[tokio::test]
 async fn the_cgroup_of_another_pod_does_not_hide_a_refusal() {
-    let fixture = Fixture::new();
-    let runtime = Runtime::start(&fixture, 0);
-    fs::remove_dir(&runtime.cgroup).unwrap();
+    let (fixture, runtime, node) = prompt(0);
     fs::create_dir(cgroup(&fixture, "00000000000000000000000000ffffff")).unwrap();
     runtime.played.lock().unwrap().refuses = 1;
-    let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     (pods.limits.begin, pods.limits.patience) = (ASK * 8, Duration::from_secs(3600));
     pods.limits.start = Duration::from_secs(20);
@@ -357,11 +356,8 @@ async fn the_cgroup_of_another_pod_does_not_hide_a_refusal() {
 
 #[tokio::test]
 async fn where_nothing_is_seen_a_refused_pod_is_offered_again_after_more_patience() {
-    let fixture = Fixture::new();
-    let runtime = Runtime::start(&fixture, 0);
-    Runtime::blind(&fixture);
+    let (_fixture, runtime, node) = blind(0);
     runtime.played.lock().unwrap().refuses = 2;
-    let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     (pods.limits.settle, pods.limits.acceptance, pods.limits.patience) = (ASK, ASK, ASK * 20);
     let begun = Instant::now();
@@ -373,11 +369,8 @@ async fn where_nothing_is_seen_a_refused_pod_is_offered_again_after_more_patienc
 
 #[tokio::test]
 async fn a_pod_whose_mirror_stays_is_offered_again_soon() {
-    let fixture = Fixture::new();
-    let runtime = Runtime::start(&fixture, 0);
-    Runtime::blind(&fixture);
+    let (_fixture, runtime, node) = blind(0);
     runtime.played.lock().unwrap().refuses = 1;
-    let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     (pods.limits.acceptance, pods.limits.patience) = (ASK * 2, Duration::from_secs(3600));
     pods.limits.start = Duration::from_secs(20);
@@ -389,11 +382,8 @@ async fn a_pod_whose_mirror_stays_is_offered_again_soon() {
 /// The kubelet has taken it and is slow: offered again, it would be started twice.
 #[tokio::test]
 async fn a_pod_with_a_new_mirror_is_waited_for() {
-    let fixture = Fixture::new();
-    let runtime = Runtime::start(&fixture, 0);
-    Runtime::blind(&fixture);
+    let (fixture, runtime, node) = blind(0);
     runtime.played.lock().unwrap().dawdles = 30;
-    let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     (pods.limits.acceptance, pods.limits.patience) = (ASK * 2, ASK * 4);
     let mirror = async || Ok(Some(runtime.mirror()));
@@ -403,11 +393,8 @@ async fn a_pod_with_a_new_mirror_is_waited_for() {
 
 #[tokio::test]
 async fn where_mirrors_are_not_seen_a_kubelet_as_slow_to_start_a_pod_as_to_stop_one_is_not_taken_for_refusing() {
-    let fixture = Fixture::new();
-    let runtime = Runtime::start(&fixture, 20);
-    Runtime::blind(&fixture);
+    let (fixture, runtime, node) = blind(20);
     runtime.played.lock().unwrap().dawdles = 20;
-    let node = Node::open(fixture.root.path());
     let mut pods = node.static_pods();
     (pods.limits.acceptance, pods.limits.patience) = (ASK * 2, ASK * 4);
     restart(&pods, unseen).await.unwrap();
@@ -427,10 +414,7 @@ async fn a_pod_that_is_never_finished_only_costs_time() {
 
 #[tokio::test]
 async fn a_failure_while_away_puts_the_manifest_back_as_it_was() {
-    let fixture = Fixture::new();
-    let runtime = Runtime::start(&fixture, 0);
-    fs::remove_dir(&runtime.cgroup).unwrap();
-    let node = Node::open(fixture.root.path());
+    let (fixture, _runtime, node) = prompt(0);
     let away = async || Err(NodeError::NoKey(crate::pki::CaId::planned("two")));
     let error = node.static_pods().restart(KCM, "now", away, |yaml| Ok(yaml.to_owned()), unseen).await.unwrap_err();
     assert!(matches!(error, NodeError::NoKey(_)));
